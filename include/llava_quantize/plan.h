@@ -1,0 +1,77 @@
+/* A plan: a type for each tensor, with the reason.
+ *
+ * Enters: a model and a request (bits, type, file type or recipe; one for each half; --type rules; importance data),
+ * or a plan file that a person may have edited. Leaves: a `struct lq_plan` in the model's tensor order.
+ * Invariants: every type fits its row; types that demand importance data have it; the same request gives the same plan.
+ *
+ *     struct lq_plan_request request = {.spec = "layered"};
+ *     struct lq_plan *plan = NULL;
+ *     if (lq_plan_build(&plan, model, &request, &err) == LQ_OK)
+ *         printf("%s: %zu tensors\n", plan->recipe, plan->n_entries);
+ *     lq_plan_free(plan);
+ */
+#ifndef LLAVA_QUANTIZE_PLAN_H
+#define LLAVA_QUANTIZE_PLAN_H
+
+#include "llava_quantize/calibrate.h"
+#include "llava_quantize/model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct lq_plan_rule {
+    const char *pattern; /* POSIX extended regular expression on the tensor's name, or a role or its leading part
+                            ("vision.ffn", "language.attention.q", "projector") */
+    const char *type;    /* a ggml type */
+};
+
+struct lq_plan_request {
+    const char *spec;     /* bits, type, file type or recipe for both halves; NULL: "layered" */
+    const char *vision;   /* the same for one half alone; NULL: spec */
+    const char *language;
+    const struct lq_plan_rule *rules; /* later rules win over earlier ones, all over the recipe */
+    size_t n_rules;
+    const struct lq_imatrix *imatrix; /* NULL: none */
+    bool allow_requantize;
+};
+
+struct lq_plan_entry {
+    const struct lq_tensor *tensor; /* borrowed from the model */
+    enum lq_type type;
+    uint64_t bytes; /* of the encoded data */
+    char reason[96];/* one clause: "recipe", "role 'vision.ffn' by --type", "1152 columns do not fit q4_k: q5_0", ... */
+};
+
+struct lq_plan {
+    char recipe[64];         /* as recorded: "layered", "4 bits", "Q4_K_M", "q8_0", "vision q4_0, language q8_0", "plan file" */
+    char tag[48];            /* for file names: "layered", "Q4_K_M", "4bit", ... */
+    int file_type[LQ_HALVES];/* general.file_type of each half (llama.cpp's ids) */
+    size_t n_entries;        /* vision tensors first, then language ones, each in file order */
+    struct lq_plan_entry *entries;
+    char note[160];          /* one line for the user, or "": "4 means 4 bits; llama-quantize's type number 4 ..." */
+};
+
+/* Errors: LQ_ERR_USAGE for a name or pattern that means nothing (the message lists what would), LQ_ERR_UNSUPPORTED for a
+ * quantised input without allow_requantize or a type that demands importance data. */
+enum lq_status lq_plan_build(struct lq_plan **out, const struct lq_model *model, const struct lq_plan_request *request,
+                             struct lq_error *err);
+void lq_plan_free(struct lq_plan *plan);
+
+/* JSON, stable order, one line per tensor; written atomically. */
+enum lq_status lq_plan_save(const struct lq_plan *plan, const char *path, struct lq_error *err);
+/* Unknown tensors, types and versions are refused by name, tensors that the file leaves out too. */
+enum lq_status lq_plan_load(struct lq_plan **out, const char *path, const struct lq_model *model,
+                            const struct lq_plan_request *request, struct lq_error *err);
+
+/* Moves one entry to the nearest larger type that holds it (an overflow found while encoding); false at f32. */
+bool lq_plan_widen(struct lq_plan *plan, size_t entry, const char *reason);
+
+/* Names that lq_plan_build takes, for help texts: the i-th, or NULL behind the last. */
+struct lq_recipe_info { const char *name, *what; };
+const struct lq_recipe_info *lq_recipe_at(size_t i);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

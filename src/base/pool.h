@@ -14,8 +14,8 @@
 /* `worker` (0 .. threads-1) indexes per-thread scratch memory. A non-zero return stops the hand-out of further items. */
 typedef enum lq_status lq_pool_fn(void *data, size_t item, unsigned worker, struct lq_error *err);
 
-/* Errors: the first failing item's, or LQ_ERR_MEMORY when no thread could be started. If fewer threads start than asked, the
- * run goes on with those. */
+/* Errors: the lowest-numbered failing item's. The caller's own thread is worker 0; if fewer threads start than asked, the run
+ * goes on with those. 0 threads mean 1. */
 enum lq_status lq_pool_run(unsigned threads, size_t n_items, lq_pool_fn *fn, void *data, struct lq_error *err);
 
 #endif

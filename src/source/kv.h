@@ -52,6 +52,10 @@ enum lq_status lq_kvs_set_array(struct lq_kvs *kvs, const char *key, enum lq_kv_
                                 const void *values, struct lq_error *err); /* fixed-size elements */
 enum lq_status lq_kvs_set_strings(struct lq_kvs *kvs, const char *key, const char *const *v, const size_t *lengths,
                                   uint64_t count, struct lq_error *err);
+/* For readers: takes over `kv` (which is emptied) without looking for its key; only LQ_ERR_MEMORY, and then `kv` stays. */
+enum lq_status lq_kvs_append(struct lq_kvs *kvs, struct lq_kv *kv, struct lq_error *err);
+/* Bytes of one element; 0 for strings, arrays and types that do not exist. */
+uint64_t lq_kv_element_size(enum lq_kv_type type);
 void lq_kvs_remove(struct lq_kvs *kvs, const char *key);
 
 #endif

@@ -48,8 +48,8 @@ static unsigned quota_v1(const char *folder)
     return whole_cpus(atoll(quota), atoll(period));
 }
 
-/* The smallest quota from group `group` ("/a/b") up to the root. A container may see the host's name of its group, which does
- * not exist inside; its own limit then stands at the root. */
+/* The smallest quota from group `group` ("/a/b") up to the root. A container may see the host's name of its group,
+ * which does not exist inside; its own limit then stands at the root. */
 static unsigned smallest_quota(const char *mount, const char *group, unsigned (*quota)(const char *))
 {
     char folder[PATH_MAX];

@@ -27,13 +27,15 @@ enum lq_status lq_file_read(int fd, const char *name, uint64_t offset, void *dst
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return lq_error_set(err, LQ_ERR_IO, "%s: cannot read: %s", name, strerror(errno));
         if (got == 0)
-            return lq_error_set(err, LQ_ERR_IO, "%s: ends at byte %" PRIu64 " of %" PRIu64, name, offset + done, offset + n);
+            return lq_error_set(err, LQ_ERR_IO, "%s: ends at byte %" PRIu64 " of %" PRIu64, name, offset + done,
+                                offset + n);
         done += (uint64_t)got;
     }
     return LQ_OK;
 }
 
-enum lq_status lq_file_write(int fd, const char *name, uint64_t offset, const void *src, uint64_t n, struct lq_error *err)
+enum lq_status lq_file_write(int fd, const char *name, uint64_t offset, const void *src, uint64_t n,
+                             struct lq_error *err)
 {
     if (!fits_off_t(offset, n))
         return lq_error_set(err, LQ_ERR_IO, "%s: cannot write %" PRIu64 " bytes at byte %" PRIu64, name, n, offset);
@@ -107,8 +109,8 @@ static void sync_folder_of(const char *path)
     free(folder);
 }
 
-/* Creates a new file beside `path` under a name of its own and puts that name into *temporary (owned by the caller, also on
- * failure; NULL without memory). mkstemp is no use here: its files can be read by their owner alone. */
+/* Creates a new file beside `path` under a name of its own and puts that name into *temporary (owned by the caller,
+ * also on failure; NULL without memory). mkstemp is no use here: its files can be read by their owner alone. */
 static int create_beside(const char *path, char **temporary)
 {
     int fd = -1;

@@ -30,7 +30,8 @@ static size_t take_item(struct run *run)
     return item;
 }
 
-/* Items are handed out in order, so every item below a failing one is done or in hand: the lowest failure is always met. */
+/* Items are handed out in order, so every item below a failing one is done or in hand: the lowest failure is always
+ * met. */
 static void note_failure(struct run *run, size_t item, enum lq_status status, const struct lq_error *err)
 {
     pthread_mutex_lock(&run->lock);
@@ -55,7 +56,8 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* Starts workers 1 .. n-1 with all signals blocked, so that a program's handlers run in its own thread. Returns how many. */
+/* Starts workers 1 .. n-1 with all signals blocked, so that a program's handlers run in its own thread. Returns how
+ * many. */
 static unsigned start_workers(struct worker *workers, unsigned n, struct run *run)
 {
     sigset_t all, before;

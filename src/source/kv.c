@@ -6,8 +6,8 @@
 enum { LONGEST_KEY = 65535 };
 
 static const uint8_t element_sizes[LQ_KV_TYPES] = {
-    [LQ_KV_U8] = 1, [LQ_KV_I8] = 1, [LQ_KV_U16] = 2, [LQ_KV_I16] = 2, [LQ_KV_U32] = 4, [LQ_KV_I32] = 4, [LQ_KV_F32] = 4,
-    [LQ_KV_BOOL] = 1, [LQ_KV_U64] = 8, [LQ_KV_I64] = 8, [LQ_KV_F64] = 8,
+    [LQ_KV_U8] = 1,  [LQ_KV_I8] = 1,   [LQ_KV_U16] = 2, [LQ_KV_I16] = 2, [LQ_KV_U32] = 4, [LQ_KV_I32] = 4,
+    [LQ_KV_F32] = 4, [LQ_KV_BOOL] = 1, [LQ_KV_U64] = 8, [LQ_KV_I64] = 8, [LQ_KV_F64] = 8,
 };
 
 uint64_t lq_kv_element_size(enum lq_kv_type type)
@@ -116,17 +116,20 @@ bool lq_kvs_get_u64(const struct lq_kvs *kvs, const char *key, uint64_t *out)
     const struct lq_kv *kv = lq_kvs_find(kvs, key);
     if (kv == NULL) return false;
     switch (kv->type) {
-    case LQ_KV_U8: case LQ_KV_U16: case LQ_KV_U32: case LQ_KV_U64:
-        *out = load_integer(kv->raw, kv->raw_size, false);
-        return true;
-    case LQ_KV_I8: case LQ_KV_I16: case LQ_KV_I32: case LQ_KV_I64: {
+    case LQ_KV_U8:
+    case LQ_KV_U16:
+    case LQ_KV_U32:
+    case LQ_KV_U64: *out = load_integer(kv->raw, kv->raw_size, false); return true;
+    case LQ_KV_I8:
+    case LQ_KV_I16:
+    case LQ_KV_I32:
+    case LQ_KV_I64: {
         uint64_t v = load_integer(kv->raw, kv->raw_size, true);
         if (v > INT64_MAX) return false;
         *out = v;
         return true;
     }
-    default:
-        return false;
+    default: return false;
     }
 }
 
@@ -167,8 +170,12 @@ enum lq_status lq_kvs_set_raw(struct lq_kvs *kvs, const char *key, enum lq_kv_ty
                               uint64_t count, const void *raw, uint64_t raw_size, struct lq_error *err)
 {
     struct lq_kv kv = {0};
-    struct lq_kv wanted = {.key = (char *)key, .type = type, .element = element, .count = count,
-                           .raw = (uint8_t *)raw, .raw_size = raw_size};
+    struct lq_kv wanted = {.key = (char *)key,
+                           .type = type,
+                           .element = element,
+                           .count = count,
+                           .raw = (uint8_t *)raw,
+                           .raw_size = raw_size};
     size_t length = strlen(key);
     if (length == 0 || length > LONGEST_KEY)
         return lq_error_set(err, LQ_ERR_USAGE, "key '%.64s': %zu bytes, expected 1 to %d", key, length, LONGEST_KEY);
@@ -210,7 +217,8 @@ enum lq_status lq_kvs_set_bool(struct lq_kvs *kvs, const char *key, bool v, stru
     return set_scalar(kvs, key, LQ_KV_BOOL, v, err);
 }
 
-/* Strings one after another, each a u64 length and its bytes. NULL when memory or the size of the address space gives out. */
+/* Strings one after another, each a u64 length and its bytes. NULL when memory or the size of the address space gives
+ * out. */
 static uint8_t *pack_strings(const char *const *v, const size_t *lengths, uint64_t count, uint64_t *size)
 {
     uint64_t total = 0;

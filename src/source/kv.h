@@ -13,6 +13,7 @@
 
 #include "llava_quantize/base.h"
 
+/* GGUF's value types, as they stand in files. */
 enum lq_kv_type {
     LQ_KV_U8, LQ_KV_I8, LQ_KV_U16, LQ_KV_I16, LQ_KV_U32, LQ_KV_I32, LQ_KV_F32, LQ_KV_BOOL, LQ_KV_STRING, LQ_KV_ARRAY,
     LQ_KV_U64, LQ_KV_I64, LQ_KV_F64, LQ_KV_TYPES
@@ -23,18 +24,21 @@ struct lq_kv {
     enum lq_kv_type type;
     enum lq_kv_type element; /* of an array; == type otherwise */
     uint64_t count;          /* elements of an array; 1 otherwise */
-    uint8_t *raw;            /* little-endian value as in the file, without type words or array count; a string is u64 + bytes */
+    uint8_t *raw; /* little-endian value as in the file, without type words or array count; a string is u64 + bytes */
     uint64_t raw_size;
 };
 
-struct lq_kvs { struct lq_kv *items; size_t n, capacity; };
+struct lq_kvs {
+    struct lq_kv *items;
+    size_t n, capacity;
+};
 
 void lq_kvs_release(struct lq_kvs *kvs);
 /* Deep copy into an empty list. */
 enum lq_status lq_kvs_copy(struct lq_kvs *dst, const struct lq_kvs *src, struct lq_error *err);
 const struct lq_kv *lq_kvs_find(const struct lq_kvs *kvs, const char *key);
 
-/* Look-ups: true and *out when the key is there with a type that fits (any integer type for u64, f32 or f64 for f64). */
+/* Look-ups: true and *out when the key is there with a type that fits (any integer for u64, f32 or f64 for f64). */
 bool lq_kvs_get_u64(const struct lq_kvs *kvs, const char *key, uint64_t *out);
 bool lq_kvs_get_f64(const struct lq_kvs *kvs, const char *key, double *out);
 bool lq_kvs_get_bool(const struct lq_kvs *kvs, const char *key, bool *out);
@@ -52,7 +56,7 @@ enum lq_status lq_kvs_set_array(struct lq_kvs *kvs, const char *key, enum lq_kv_
                                 const void *values, struct lq_error *err); /* fixed-size elements */
 enum lq_status lq_kvs_set_strings(struct lq_kvs *kvs, const char *key, const char *const *v, const size_t *lengths,
                                   uint64_t count, struct lq_error *err);
-/* For readers: takes over `kv` (which is emptied) without looking for its key; only LQ_ERR_MEMORY, and then `kv` stays. */
+/* For readers: takes over `kv` (which is emptied) without looking for its key. LQ_ERR_MEMORY leaves `kv` alone. */
 enum lq_status lq_kvs_append(struct lq_kvs *kvs, struct lq_kv *kv, struct lq_error *err);
 /* Bytes of one element; 0 for strings, arrays and types that do not exist. */
 uint64_t lq_kv_element_size(enum lq_kv_type type);

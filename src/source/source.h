@@ -1,8 +1,9 @@
 /* A source: one tensor container on disk (GGUF or safetensors), opened, bounds-checked, listed without reading weights.
  *
  * Enters: a path. Leaves: tensors with types, shapes and checked positions; positioned reads.
- * Invariants: after lq_source_open every tensor's bytes lie inside the file, products do not overflow 63 bits, names are
- * unique and non-empty; the file's size was taken once and every count was bounded by it before anything was allocated.
+ * Invariants: after lq_source_open every tensor's bytes lie inside the file, products do not overflow 63 bits, names
+ * are unique, not empty, UTF-8 without control characters; the file's size was taken once and every count was bounded
+ * by it before anything was allocated.
  *
  *     struct lq_source *s = NULL;
  *     if (lq_source_open(&s, "model.gguf", &err) == LQ_OK)
@@ -20,7 +21,8 @@ enum lq_source_kind { LQ_SOURCE_GGUF, LQ_SOURCE_SAFETENSORS };
 
 struct lq_source_tensor {
     const char *name;
-    enum lq_type type;
+    enum lq_type type; /* LQ_TYPE_NONE: a safetensors dtype that ggml has no type for; only its bytes can be read */
+    const char *dtype; /* safetensors' name of the type ("BF16"), for messages; NULL for GGUF */
     uint32_t n_dims;
     uint64_t ne[4];  /* ggml's order, row length first (safetensors shapes are reversed); unused ones are 1 */
     uint64_t offset; /* from the start of the file */

@@ -179,7 +179,7 @@ struct pool_job {
     atomic_int done[1000];
     atomic_uint workers; /* bit per worker */
     size_t fail_from;
-    bool linger;         /* the lowest failing item is the last to say so */
+    bool linger; /* the lowest failing item is the last to say so */
 };
 
 static enum lq_status pool_item(void *data, size_t item, unsigned worker, struct lq_error *err)
@@ -238,7 +238,8 @@ static enum lq_status pool_meet(void *data, size_t item, unsigned worker, struct
     return LQ_OK;
 }
 
-/* Four items that wait for each other: only four threads at once get through. Worker 0 is the caller; the others take no signals. */
+/* Four items that wait for each other: only four threads at once get through. Worker 0 is the caller; the others take
+ * no signals. */
 static void test_pool_is_concurrent(void **state)
 {
     (void)state;

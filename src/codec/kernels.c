@@ -1,0 +1,48 @@
+#include "codec/kernels.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+static const struct lq_kernel_table *tables[3]; /* scalar, then what this machine has, better ones later */
+static const struct lq_kernel_table *chosen;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+#if defined(__x86_64__)
+/* The compiler's run-time check looks at the operating system's support (XGETBV) too; F16C shares AVX's registers. */
+static bool has_avx2(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
+static void detect(void)
+{
+    size_t n = 0;
+    tables[n++] = &lq_kernels_scalar;
+#if defined(__x86_64__)
+    if (has_avx2()) tables[n++] = &lq_kernels_avx2;
+#endif
+    chosen = tables[n - 1];
+    const char *forced = getenv("LQ_CPU");
+    for (size_t i = 0; forced != NULL && i < n; i++)
+        if (strcmp(forced, tables[i]->name) == 0) chosen = tables[i];
+}
+
+const struct lq_kernel_table *lq_kernels(void)
+{
+    pthread_once(&once, detect);
+    return chosen;
+}
+
+const struct lq_kernel_table *lq_kernels_at(size_t i)
+{
+    pthread_once(&once, detect);
+    return i < sizeof tables / sizeof tables[0] ? tables[i] : NULL;
+}

@@ -1,0 +1,47 @@
+/* The inner loops of the codec room, one table of functions per instruction set.
+ *
+ * Enters: arrays of numbers. Leaves: arrays of numbers, or sums over them.
+ * Invariants: the scalar table is the specification, every other one gives the same bits on the same input, NaN payloads
+ * and denormals included; the table is chosen once, by what the CPU and the operating system both support
+ * (`LQ_CPU=scalar|avx2` in the environment forces one that is there).
+ *
+ *     lq_kernels()->f16_to_f32(raw, weights, n);
+ */
+#ifndef LQ_CODEC_KERNELS_H
+#define LQ_CODEC_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What a stretch of weights holds: bit patterns of the largest magnitude (0x7f800000 or more: not finite) and of the
+ * smallest one that is not zero (UINT32_MAX when all are zero). Magnitudes order like their bit patterns. */
+struct lq_survey { uint32_t largest, smallest; };
+
+/* LQ_KERNELS(K): K(name, arguments) for every kernel; declaration, tables and tests read this one list. */
+#define LQ_KERNELS(K) \
+    K(f16_to_f32, (const uint16_t *src, float *dst, size_t n)) \
+    K(f32_to_f16, (const float *src, uint16_t *dst, size_t n)) /* nearest even; a NaN keeps its upper payload, quieted */ \
+    K(bf16_to_f32, (const uint16_t *src, float *dst, size_t n)) \
+    K(f32_to_bf16, (const float *src, uint16_t *dst, size_t n)) \
+    K(survey, (const float *src, size_t n, struct lq_survey *out)) \
+    K(difference, (const float *w, const float *q, size_t n, double sums[2])) /* adds sum (w-q)^2 and sum w^2 */ \
+    K(q8_0_encode, (const float *src, uint8_t *dst, size_t n_blocks)) /* 34-byte blocks of 32 finite weights */ \
+    K(q8_0_decode, (const uint8_t *src, float *dst, size_t n_blocks))
+
+struct lq_kernel_table {
+    const char *name;
+#define LQ_MEMBER(kernel, arguments) void (*kernel) arguments;
+    LQ_KERNELS(LQ_MEMBER)
+#undef LQ_MEMBER
+};
+
+const struct lq_kernel_table *lq_kernels(void);
+/* The tables that this machine can run, scalar first; NULL behind the last. */
+const struct lq_kernel_table *lq_kernels_at(size_t i);
+
+extern const struct lq_kernel_table lq_kernels_scalar;
+#if defined(__x86_64__)
+extern const struct lq_kernel_table lq_kernels_avx2;
+#endif
+
+#endif

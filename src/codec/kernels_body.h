@@ -1,0 +1,95 @@
+/* The text of the kernels, included once per instruction set by kernels_<isa>.c, which defines before:
+ * LQ_ISA (a suffix), HALF_TO_FLOAT(h) and FLOAT_TO_HALF(f) for one number, and the two F16 rows.
+ *
+ * The loops are written so that a compiler can spread them over vector lanes without changing any result: sums run in
+ * eight fixed lanes, and nothing is contracted (-ffp-contract=off). */
+
+enum { LANES = 8, Q8_0_WEIGHTS = 32, Q8_0_BYTES = 34 };
+
+static void bf16_to_f32(const uint16_t *src, float *dst, size_t n)
+{
+    for (size_t i = 0; i < n; i++) dst[i] = lq_bits_float((uint32_t)src[i] << 16);
+}
+
+static void f32_to_bf16(const float *src, uint16_t *dst, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = lq_float_bits(src[i]);
+        uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, quieted = bits >> 16 | 0x40;
+        dst[i] = (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? quieted : rounded);
+    }
+}
+
+static void survey(const float *src, size_t n, struct lq_survey *out)
+{
+    uint32_t largest = 0, before_smallest = UINT32_MAX; /* magnitude - 1: zero wraps to the top */
+    for (size_t i = 0; i < n; i++) {
+        uint32_t magnitude = lq_float_bits(src[i]) & 0x7fffffff;
+        largest = magnitude > largest ? magnitude : largest;
+        before_smallest = magnitude - 1 < before_smallest ? magnitude - 1 : before_smallest;
+    }
+    out->largest = largest;
+    out->smallest = before_smallest == UINT32_MAX ? UINT32_MAX : before_smallest + 1;
+}
+
+static void difference(const float *w, const float *q, size_t n, double sums[2])
+{
+    double error[LANES] = {0}, weight[LANES] = {0};
+    size_t whole = n - n % LANES;
+    for (size_t i = 0; i < whole; i += LANES)
+        for (size_t lane = 0; lane < LANES; lane++) {
+            double a = w[i + lane], d = a - q[i + lane];
+            error[lane] += d * d;
+            weight[lane] += a * a;
+        }
+    for (size_t i = whole; i < n; i++) {
+        double a = w[i], d = a - q[i];
+        error[i - whole] += d * d;
+        weight[i - whole] += a * a;
+    }
+    for (size_t lane = 0; lane < LANES; lane++) {
+        sums[0] += error[lane];
+        sums[1] += weight[lane];
+    }
+}
+
+/* The scale is the largest magnitude / 127; quotients are rounded half away from zero, as ggml's reference does. Adding the
+ * float just below one half and cutting gives exactly that. */
+static void q8_0_encode(const float *src, uint8_t *dst, size_t n_blocks)
+{
+    for (size_t b = 0; b < n_blocks; b++, src += Q8_0_WEIGHTS, dst += Q8_0_BYTES) {
+        uint32_t largest = 0;
+        for (size_t i = 0; i < Q8_0_WEIGHTS; i++) {
+            uint32_t magnitude = lq_float_bits(src[i]) & 0x7fffffff;
+            largest = magnitude > largest ? magnitude : largest;
+        }
+        float scale = lq_bits_float(largest) / 127, inverse = scale != 0 ? 1 / scale : 0;
+        uint16_t half = FLOAT_TO_HALF(scale);
+        memcpy(dst, &half, sizeof half);
+        int8_t values[Q8_0_WEIGHTS];
+        for (size_t i = 0; i < Q8_0_WEIGHTS; i++) {
+            float x = src[i] * inverse;
+            values[i] = (int8_t)(int32_t)(x + lq_bits_float((lq_float_bits(x) & 0x80000000) | 0x3effffff));
+        }
+        memcpy(dst + sizeof half, values, sizeof values);
+    }
+}
+
+static void q8_0_decode(const uint8_t *src, float *dst, size_t n_blocks)
+{
+    for (size_t b = 0; b < n_blocks; b++, src += Q8_0_BYTES, dst += Q8_0_WEIGHTS) {
+        uint16_t half;
+        int8_t values[Q8_0_WEIGHTS];
+        memcpy(&half, src, sizeof half);
+        memcpy(values, src + sizeof half, sizeof values);
+        float scale = HALF_TO_FLOAT(half);
+        for (size_t i = 0; i < Q8_0_WEIGHTS; i++) dst[i] = (float)values[i] * scale;
+    }
+}
+
+#define LQ_TABLE_OF(isa) LQ_TABLE_OF_(isa)
+#define LQ_TABLE_OF_(isa) lq_kernels_##isa
+#define LQ_STRING(isa) LQ_STRING_(isa)
+#define LQ_STRING_(isa) #isa
+#define LQ_ENTRY(kernel, arguments) .kernel = kernel,
+const struct lq_kernel_table LQ_TABLE_OF(LQ_ISA) = {.name = LQ_STRING(LQ_ISA), LQ_KERNELS(LQ_ENTRY)};

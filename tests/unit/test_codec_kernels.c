@@ -1,0 +1,195 @@
+/* Every instruction set's kernels against the scalar ones, and those against arithmetic written another way. */
+#include "codec/half.h"
+#include "codec/kernels.h"
+
+#include <ggml.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { MANY = 1 << 16 };
+
+static uint64_t random_state = 7;
+
+static uint32_t random_bits(void)
+{
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(random_state >> 32);
+}
+
+/* Bit patterns over the whole range of floats, dense where F16 rounds, ends, ties and goes denormal. */
+static uint32_t float_pattern(uint32_t i)
+{
+    static const uint32_t edges[] = {0,          1,          0x7fffff,   0x800000,   0x33000000, 0x33000001, 0x32ffffff,
+                                     0x387fffff, 0x38800000, 0x477fefff, 0x477ff000, 0x477fffff, 0x47800000, 0x7f7fffff,
+                                     0x7f7f7fff, 0x7f7f8000, 0x7f800000, 0x7f800001, 0x7fc00000, 0x7fffffff, 0x7f80ffff};
+    uint32_t n = sizeof edges / sizeof edges[0], sign = (i & 1) << 31;
+    if (i / 2 < n) return edges[i / 2] | sign;
+    if (i % 4 == 0) return ((0x33000000 + random_bits() % 0x14800000) & 0xfffff000) | sign; /* ties among them */
+    return random_bits();
+}
+
+static void fill_floats(float *dst, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) dst[i] = lq_bits_float(float_pattern(i));
+}
+
+static void fill_weights(float *dst, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) dst[i] = ldexpf((float)(int32_t)random_bits(), -31 - (int)(random_bits() % 30));
+}
+
+static void half_decodes_by_definition(void **state)
+{
+    (void)state;
+    for (uint32_t h = 0; h < MANY; h++) {
+        uint32_t exponent = h >> 10 & 31, mantissa = h & 1023;
+        double expected = exponent == 0 ? ldexp(mantissa, -24) : ldexp(1024 + mantissa, (int)exponent - 25);
+        float f = lq_half_to_float((uint16_t)h);
+        if (exponent == 31)
+            assert_true(mantissa == 0 ? isinf(f) != 0 : isnan(f) != 0);
+        else
+            assert_true(fabs((double)f) == expected);
+        assert_int_equal(signbit(f) != 0, h >> 15);
+    }
+}
+
+/* The nearest of the two neighbours among the halves, the even one on a tie. */
+static void half_encodes_to_the_nearest(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 4 * MANY; i++) {
+        float f = fabsf(lq_bits_float(float_pattern(i)));
+        uint16_t h = lq_float_to_half(f);
+        if (isnan(f)) {
+            assert_true((h & 0x7e00) == 0x7e00);
+            continue;
+        }
+        double here = (h & 0x7fff) == 0x7c00 ? 65536 : (double)lq_half_to_float(h), value = fmin((double)f, 65536);
+        double below = h == 0 ? -1 : (double)lq_half_to_float((uint16_t)(h - 1));
+        double above = h >= 0x7bff ? 65536 : (double)lq_half_to_float((uint16_t)(h + 1));
+        double distance = fabs(value - here);
+        assert_true(distance <= value - below || h == 0);
+        assert_true(distance <= fabs(above - value));
+        if (h != 0 && (distance == value - below || (distance == above - value && distance != 0))) assert_true((h & 1) == 0);
+        assert_int_equal(lq_float_to_half(-f), h | 0x8000);
+    }
+}
+
+static void halves_equal_scalar(void **state)
+{
+    (void)state;
+    static uint16_t halves[MANY], expected_half[MANY], half[MANY];
+    static float floats[MANY], expected[MANY], out[MANY];
+    for (uint32_t i = 0; i < MANY; i++) halves[i] = (uint16_t)i;
+    fill_floats(floats, MANY);
+    for (size_t i = 1; i < 3 && lq_kernels_at(i) != NULL; i++) {
+        const struct lq_kernel_table *k = lq_kernels_at(i);
+        for (size_t n = MANY; n > MANY - 9; n--) {
+            lq_kernels_scalar.f16_to_f32(halves, expected, n);
+            k->f16_to_f32(halves, out, n);
+            assert_memory_equal(out, expected, n * sizeof *out);
+            lq_kernels_scalar.bf16_to_f32(halves, expected, n);
+            k->bf16_to_f32(halves, out, n);
+            assert_memory_equal(out, expected, n * sizeof *out);
+            lq_kernels_scalar.f32_to_f16(floats, expected_half, n);
+            k->f32_to_f16(floats, half, n);
+            assert_memory_equal(half, expected_half, n * sizeof *half);
+            lq_kernels_scalar.f32_to_bf16(floats, expected_half, n);
+            k->f32_to_bf16(floats, half, n);
+            assert_memory_equal(half, expected_half, n * sizeof *half);
+        }
+    }
+}
+
+static void bf16_equals_ggml(void **state)
+{
+    (void)state;
+    static float floats[MANY];
+    static uint16_t ours[MANY], theirs[MANY];
+    fill_floats(floats, MANY);
+    lq_kernels_scalar.f32_to_bf16(floats, ours, MANY);
+    ggml_fp32_to_bf16_row_ref(floats, (ggml_bf16_t *)(void *)theirs, MANY);
+    assert_memory_equal(ours, theirs, sizeof ours);
+}
+
+static void survey_finds_the_ends(void **state)
+{
+    (void)state;
+    float w[37] = {0};
+    for (size_t i = 0; lq_kernels_at(i) != NULL; i++) {
+        const struct lq_kernel_table *k = lq_kernels_at(i);
+        struct lq_survey s;
+        memset(w, 0, sizeof w);
+        k->survey(w, 37, &s);
+        assert_true(s.largest == 0 && s.smallest == UINT32_MAX);
+        for (size_t at = 0; at < 37; at++) {
+            memset(w, 0, sizeof w);
+            w[at] = -1e-42f;
+            w[36 - at] = at == 18 ? -1e-42f : NAN;
+            k->survey(w, 37, &s);
+            assert_int_equal(s.smallest, lq_float_bits(1e-42f));
+            assert_true(at == 18 ? s.largest == s.smallest : s.largest > 0x7f800000);
+        }
+    }
+}
+
+static void difference_equals_scalar(void **state)
+{
+    (void)state;
+    static float w[MANY], q[MANY];
+    fill_weights(w, MANY);
+    fill_weights(q, MANY);
+    double reference[2] = {0};
+    for (int i = 0; i < MANY; i++) {
+        reference[0] += ((double)w[i] - q[i]) * ((double)w[i] - q[i]);
+        reference[1] += (double)w[i] * w[i];
+    }
+    for (size_t n = MANY; n > MANY - 9; n--) {
+        double expected[2] = {0};
+        lq_kernels_scalar.difference(w, q, n, expected);
+        for (size_t i = 1; i < 3 && lq_kernels_at(i) != NULL; i++) {
+            double sums[2] = {0};
+            lq_kernels_at(i)->difference(w, q, n, sums);
+            assert_memory_equal(sums, expected, sizeof sums);
+        }
+        assert_true(fabs(expected[0] / reference[0] - 1) < 1e-3 && fabs(expected[1] / reference[1] - 1) < 1e-3);
+    }
+}
+
+/* Weights on a fine ladder, so that many quotients lie on and beside the halves where rounding turns. */
+static void q8_0_equals_ggml(void **state)
+{
+    (void)state;
+    enum { BYTES = MANY / 32 * 34 };
+    static float w[MANY], expected[MANY], out[MANY];
+    static uint8_t theirs[BYTES], ours[BYTES];
+    for (int round = 0; round < 3; round++) {
+        fill_weights(w, MANY);
+        for (int i = 0; round == 1 && i < MANY; i++) w[i] = i % 32 == 0 ? 127 : (float)(random_bits() % 509) * 0.5f - 127;
+        for (int i = 0; round == 2 && i < MANY; i++)
+            w[i] = i % 32 == 0 ? 127 : nextafterf((float)(random_bits() % 254) + 0.5f - 127, (float)(i % 3 - 1) * 500);
+        ggml_quantize_chunk(GGML_TYPE_Q8_0, w, theirs, 0, 1, MANY, NULL);
+        ggml_get_type_traits(GGML_TYPE_Q8_0)->to_float(theirs, expected, MANY);
+        for (size_t i = 0; i < 3 && lq_kernels_at(i) != NULL; i++) {
+            lq_kernels_at(i)->q8_0_encode(w, ours, MANY / 32);
+            assert_memory_equal(ours, theirs, BYTES);
+            lq_kernels_at(i)->q8_0_decode(ours, out, MANY / 32);
+            assert_memory_equal(out, expected, sizeof out);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(half_decodes_by_definition), cmocka_unit_test(half_encodes_to_the_nearest),
+        cmocka_unit_test(halves_equal_scalar),        cmocka_unit_test(bf16_equals_ggml),
+        cmocka_unit_test(survey_finds_the_ends),      cmocka_unit_test(difference_equals_scalar),
+        cmocka_unit_test(q8_0_equals_ggml),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

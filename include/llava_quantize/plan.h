@@ -40,11 +40,12 @@ struct lq_plan_entry {
     const struct lq_tensor *tensor; /* borrowed from the model */
     enum lq_type type;
     uint64_t bytes; /* of the encoded data */
-    char reason[96];/* one clause: "recipe", "role 'vision.ffn' by --type", "1152 columns do not fit q4_k: q5_0", ... */
+    char reason[96];/* one clause: "layered", "--type 'vision.ffn'", "1152 columns do not fit q4_k: iq4_nl", ... */
 };
 
 struct lq_plan {
-    char recipe[64];         /* as recorded: "layered", "4 bits", "Q4_K_M", "q8_0", "vision q4_0, language q8_0", "plan file" */
+    char recipe[96];         /* as recorded: "layered", "4 bits", "Q4_K_M", "q8_0", "vision q4_0, language q8_0",
+                                "layered, 2 --type rules", "layered, edited" (from a plan file that was changed) */
     char tag[48];            /* for file names: "layered", "Q4_K_M", "4bit", ... */
     int file_type[LQ_HALVES];/* general.file_type of each half (llama.cpp's ids) */
     size_t n_entries;        /* vision tensors first, then language ones, each in file order */
@@ -60,12 +61,18 @@ void lq_plan_free(struct lq_plan *plan);
 
 /* JSON, stable order, one line per tensor; written atomically. */
 enum lq_status lq_plan_save(const struct lq_plan *plan, const char *path, struct lq_error *err);
-/* Unknown tensors, types and versions are refused by name, tensors that the file leaves out too. */
+/* Unknown tensors, types, keys and versions are refused by name, tensors that the file leaves out too. Of the request only
+ * imatrix and allow_requantize count. */
 enum lq_status lq_plan_load(struct lq_plan **out, const char *path, const struct lq_model *model,
                             const struct lq_plan_request *request, struct lq_error *err);
 
 /* Moves one entry to the nearest larger type that holds it (an overflow found while encoding); false at f32. */
 bool lq_plan_widen(struct lq_plan *plan, size_t entry, const char *reason);
+
+/* A record of at most size - 1 characters for the metadata, role by role: "vision.ffn=q4_k projector=q8_0 ..."; parts of a role
+ * that differ stand apart, several types of one role with their numbers of tensors ("language.ffn.down=q4_k*16/q6_k*16"), what is
+ * never quantised is left out. Returns its length; what does not fit is left out whole behind "...". */
+size_t lq_plan_summary(const struct lq_plan *plan, char *dst, size_t size);
 
 /* Names that lq_plan_build takes, for help texts: the i-th, or NULL behind the last. */
 struct lq_recipe_info { const char *name, *what; };

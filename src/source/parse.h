@@ -11,7 +11,4 @@
 enum lq_status lq_gguf_parse(struct lq_source *source, struct lq_error *err);
 enum lq_status lq_safetensors_parse(struct lq_source *source, struct lq_error *err);
 
-/* Names go into messages and onto terminals: valid UTF-8 without control characters, not empty. */
-bool lq_name_is_plain(const char *name, size_t length);
-
 #endif

@@ -55,5 +55,7 @@ enum lq_status lq_source_read(const struct lq_source *source, const struct lq_so
                               uint64_t n, void *dst, struct lq_error *err);
 /* True when the first bytes of the file are "GGUF". */
 bool lq_source_is_gguf(const char *path);
+/* Names go into messages and onto terminals: valid UTF-8 without control characters, not empty. */
+bool lq_name_is_plain(const char *name, size_t length);
 
 #endif

@@ -1,0 +1,48 @@
+#include "quantize/items.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+static uint64_t rows_per_item(const struct lq_tensor *tensor)
+{
+    uint64_t rows = LQ_ITEM_WEIGHTS / tensor->ne[0];
+    if (rows == 0) return 1;
+    return rows < tensor->ne[1] ? rows : tensor->ne[1];
+}
+
+static bool is_empty(const struct lq_tensor *tensor)
+{
+    return tensor->rows == 0 || tensor->ne[0] == 0;
+}
+
+static uint64_t count_items(const struct lq_tensor *tensor)
+{
+    if (is_empty(tensor)) return 0;
+    uint64_t step = rows_per_item(tensor), per_matrix = (tensor->ne[1] + step - 1) / step;
+    return tensor->rows / tensor->ne[1] * per_matrix;
+}
+
+static struct lq_item *cut(struct lq_item *item, const struct lq_tensor *tensor, size_t entry)
+{
+    if (is_empty(tensor)) return item;
+    uint64_t step = rows_per_item(tensor);
+    for (uint64_t row = 0; row < tensor->rows;) {
+        uint64_t left = tensor->ne[1] - row % tensor->ne[1], n = left < step ? left : step;
+        *item++ = (struct lq_item){.entry = entry, .first_row = row, .n_rows = n};
+        row += n;
+    }
+    return item;
+}
+
+enum lq_status lq_items_build(struct lq_items *out, const struct lq_plan_entry *entries, size_t n_entries,
+                              struct lq_error *err)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < n_entries; i++) n += count_items(entries[i].tensor);
+    struct lq_item *items = n > SIZE_MAX / sizeof *items ? NULL : malloc((n > 0 ? n : 1) * sizeof *items);
+    if (items == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %" PRIu64 " work items", n);
+    struct lq_item *next = items;
+    for (size_t i = 0; i < n_entries; i++) next = cut(next, entries[i].tensor, i);
+    *out = (struct lq_items){items, (size_t)n};
+    return LQ_OK;
+}

@@ -1,0 +1,29 @@
+/* A half cut into work items: ranges of rows, the same whatever the number of threads.
+ *
+ * Enters: the entries of one half. Leaves: items in file order, each with room for its outcome.
+ * Invariants: an item has at least one row and otherwise at most LQ_ITEM_WEIGHTS weights; it lies inside one matrix of a
+ * 3-D or 4-D tensor, because each expert has its own importance data.
+ */
+#ifndef LQ_QUANTIZE_ITEMS_H
+#define LQ_QUANTIZE_ITEMS_H
+
+#include "llava_quantize/plan.h"
+
+#include <xxhash.h>
+
+enum { LQ_ITEM_WEIGHTS = 1 << 18 }; /* 1 MiB of f32 */
+
+struct lq_item {
+    size_t entry; /* within the half */
+    uint64_t first_row, n_rows;
+    XXH128_hash_t hash; /* of the encoded bytes */
+    double sums[2];     /* sum (w - q)^2, sum w^2 */
+};
+
+struct lq_items { struct lq_item *items; size_t n; };
+
+/* Errors: LQ_ERR_MEMORY. Free out->items with free(). */
+enum lq_status lq_items_build(struct lq_items *out, const struct lq_plan_entry *entries, size_t n_entries,
+                              struct lq_error *err);
+
+#endif

@@ -1,0 +1,117 @@
+#include "quantize/metadata.h"
+
+#include "llava_quantize/calibrate.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Longest texts, chosen so that all keys together stay below 2 KB. */
+enum { SOURCE_BYTES = 200, FILE_BYTES = 128, PLAN_BYTES = 896 };
+
+static const char placeholder[] = "00000000000000000000000000000000"; /* the pair id, known when all is encoded */
+
+/* Keys of an earlier run, written again behind the others. */
+static const char *const ours[] = {"general.quantized_by",  "llava_quantize.pair_id", "llava_quantize.source",
+                                   "llava_quantize.recipe", "llava_quantize.plan"};
+
+static void remove_stale(struct lq_kvs *kvs)
+{
+    for (size_t i = kvs->n; i-- > 0;)
+        if (strncmp(kvs->items[i].key, "split.", 6) == 0) lq_kvs_remove(kvs, kvs->items[i].key);
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) lq_kvs_remove(kvs, ours[i]);
+}
+
+/* Sets at most `limit` bytes of `text`, cut between UTF-8 characters. */
+static enum lq_status set_text(struct lq_kvs *kvs, const char *key, const char *text, size_t limit, struct lq_error *err)
+{
+    char cut[PLAN_BYTES + 1];
+    size_t n = strlen(text);
+    if (n > limit)
+        for (n = limit; n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80;) n--;
+    memcpy(cut, text, n);
+    cut[n] = '\0';
+    return lq_kvs_set_string(kvs, key, cut, err);
+}
+
+static bool is_block_type(enum lq_type type)
+{
+    const struct lq_format *f = lq_format_get(type);
+    return f != NULL && (f->flags & LQ_FORMAT_QUANTISED) != 0;
+}
+
+static bool quantises(const struct lq_plan *part)
+{
+    for (size_t i = 0; i < part->n_entries; i++)
+        if (is_block_type(part->entries[i].type)) return true;
+    return false;
+}
+
+static bool uses_importance(const struct lq_plan *part, const struct lq_imatrix *imatrix)
+{
+    for (size_t i = 0; imatrix != NULL && i < part->n_entries; i++)
+        if (is_block_type(part->entries[i].type) && lq_imatrix_find(imatrix, part->entries[i].tensor) != NULL) return true;
+    return false;
+}
+
+static enum lq_status set_general(struct lq_kvs *kvs, const struct lq_plan *part, enum lq_half half, struct lq_error *err)
+{
+    enum lq_status status = lq_kvs_set_u32(kvs, "general.file_type", (uint32_t)part->file_type[half], err);
+    if (status == LQ_OK && quantises(part)) status = lq_kvs_set_u32(kvs, "general.quantization_version", 2, err);
+    if (status != LQ_OK) return status;
+    char by[48];
+    snprintf(by, sizeof by, "llava-quantize %s", lq_version());
+    return lq_kvs_set_string(kvs, "general.quantized_by", by, err);
+}
+
+static enum lq_status set_record(struct lq_kvs *kvs, const struct lq_model *model, const struct lq_plan *part,
+                                 struct lq_error *err)
+{
+    char summary[PLAN_BYTES + 1];
+    lq_plan_summary(part, summary, sizeof summary);
+    enum lq_status status = lq_kvs_set_string(kvs, "llava_quantize.pair_id", placeholder, err);
+    if (status == LQ_OK) status = set_text(kvs, "llava_quantize.source", model->source, SOURCE_BYTES, err);
+    if (status == LQ_OK) status = lq_kvs_set_string(kvs, "llava_quantize.recipe", part->recipe, err);
+    if (status == LQ_OK) status = lq_kvs_set_string(kvs, "llava_quantize.plan", summary, err);
+    return status;
+}
+
+static uint32_t saturated(uint64_t n)
+{
+    return n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash == NULL ? path : slash + 1;
+}
+
+static enum lq_status set_importance(struct lq_kvs *kvs, const struct lq_imatrix *imatrix, struct lq_error *err)
+{
+    const char *file = base_name(lq_imatrix_path(imatrix)), *dataset = base_name(lq_imatrix_dataset(imatrix));
+    enum lq_status status = set_text(kvs, "quantize.imatrix.file", file, FILE_BYTES, err);
+    if (status == LQ_OK && *dataset != '\0') status = set_text(kvs, "quantize.imatrix.dataset", dataset, FILE_BYTES, err);
+    if (status == LQ_OK)
+        status = lq_kvs_set_u32(kvs, "quantize.imatrix.entries_count", saturated(lq_imatrix_count(imatrix)), err);
+    uint32_t chunks = saturated(lq_imatrix_chunks(imatrix));
+    if (status == LQ_OK && chunks > 0) status = lq_kvs_set_u32(kvs, "quantize.imatrix.chunks_count", chunks, err);
+    return status;
+}
+
+enum lq_status lq_metadata_build(struct lq_kvs *out, const struct lq_model *model, const struct lq_model_half *half,
+                                 const struct lq_plan *part, const struct lq_imatrix *imatrix, struct lq_error *err)
+{
+    struct lq_kvs kvs = {0};
+    enum lq_status status = lq_kvs_copy(&kvs, half->kvs, err);
+    if (status != LQ_OK) goto done;
+    remove_stale(&kvs);
+    status = set_general(&kvs, part, half->half, err);
+    if (status == LQ_OK) status = set_record(&kvs, model, part, err);
+    if (status == LQ_OK && uses_importance(part, imatrix)) status = set_importance(&kvs, imatrix, err);
+    if (status != LQ_OK) goto done;
+    *out = kvs;
+    kvs = (struct lq_kvs){0};
+done:
+    lq_kvs_release(&kvs);
+    return status;
+}

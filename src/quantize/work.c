@@ -1,0 +1,185 @@
+#include "quantize/work.h"
+
+#include "base/pool.h"
+#include "codec/encode.h"
+#include "llava_quantize/calibrate.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { MEASURED_AT_ONCE = 4096 }; /* weights; every block size divides it */
+
+/* One item in hand. */
+struct task {
+    struct lq_work *work;
+    struct lq_item *item;
+    const struct lq_plan_entry *entry;
+    const struct lq_tensor *tensor;
+    struct lq_scratch *scratch;
+    uint64_t weights;
+};
+
+static bool can_decode(enum lq_type type)
+{
+    return (lq_format_get(type)->flags & LQ_FORMAT_TARGET) != 0;
+}
+
+static enum lq_status not_finite(const struct task *task, struct lq_error *err)
+{
+    const struct lq_tensor *t = task->tensor;
+    uint64_t at = lq_codec_first_bad(task->scratch->weights, task->weights);
+    return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " is %g: weights must be finite",
+                        task->work->half->path, t->name, task->item->first_row + at / t->ne[0], at % t->ne[0],
+                        (double)task->scratch->weights[at]);
+}
+
+/* The importance of the columns of the matrix that the item lies in, or NULL. */
+static const float *importance_of(const struct task *task)
+{
+    if (task->work->imatrix == NULL) return NULL;
+    const float *importance = lq_imatrix_find(task->work->imatrix, task->tensor);
+    return importance == NULL ? NULL : importance + task->item->first_row / task->tensor->ne[1] * task->tensor->ne[0];
+}
+
+/* Data that stay as they are; they are looked at all the same. */
+static enum lq_status check_copy(const struct task *task, struct lq_error *err)
+{
+    const struct lq_scratch *s = task->scratch;
+    enum lq_type type = task->tensor->type;
+    if (!can_decode(type)) {
+        if (lq_codec_validate(type, s->raw, task->weights / lq_format_get(type)->block * lq_format_get(type)->bytes))
+            return LQ_OK;
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s': rows from %" PRIu64 " hold a value that is not finite",
+                            task->work->half->path, task->tensor->name, task->item->first_row);
+    }
+    enum lq_status status = lq_codec_decode(type, s->raw, s->weights, task->weights, err);
+    if (status != LQ_OK) return status;
+    if (lq_codec_first_bad(s->weights, task->weights) < task->weights) return not_finite(task, err);
+    lq_codec_difference(s->weights, s->weights, task->weights, task->item->sums);
+    return LQ_OK;
+}
+
+/* Decodes what was encoded, a little at a time, and adds up how far it is from the weights. */
+static enum lq_status measure(const struct task *task, struct lq_error *err)
+{
+    float back[MEASURED_AT_ONCE];
+    const struct lq_format *f = lq_format_get(task->entry->type);
+    for (uint64_t done = 0; done < task->weights; done += MEASURED_AT_ONCE) {
+        uint64_t left = task->weights - done, n = left < MEASURED_AT_ONCE ? left : MEASURED_AT_ONCE;
+        enum lq_status status = lq_codec_decode(f->type, task->scratch->coded + done / f->block * f->bytes, back, n, err);
+        if (status != LQ_OK) return status;
+        lq_codec_difference(task->scratch->weights + done, back, n, task->item->sums);
+    }
+    return LQ_OK;
+}
+
+static enum lq_status encode(const struct task *task, struct lq_error *err)
+{
+    const struct lq_scratch *s = task->scratch;
+    enum lq_status status = lq_codec_decode(task->tensor->type, s->raw, s->weights, task->weights, err);
+    if (status == LQ_OK)
+        status = lq_codec_encode(task->entry->type, s->weights, task->item->n_rows, task->tensor->ne[0],
+                                 importance_of(task), s->coded, err);
+    if (status == LQ_ERR_FORMAT) return not_finite(task, err);
+    if (status == LQ_OK) status = measure(task, err);
+    if (status != LQ_OK && status != LQ_ERR_UNSUPPORTED)
+        lq_error_prefix(err, "%s: tensor '%s'", task->work->half->path, task->tensor->name);
+    return status;
+}
+
+static enum lq_status process(const struct task *task, struct lq_error *err)
+{
+    struct lq_item *item = task->item;
+    item->sums[0] = item->sums[1] = 0;
+    enum lq_status status = lq_model_read(task->work->model, task->tensor, item->first_row, item->n_rows,
+                                          task->scratch->raw, err);
+    if (status != LQ_OK) return status;
+    bool copy = task->entry->type == task->tensor->type;
+    status = copy ? check_copy(task, err) : encode(task, err);
+    if (status == LQ_ERR_UNSUPPORTED) {
+        atomic_store(&task->work->overflowed[item->entry], true);
+        return LQ_OK;
+    }
+    if (status != LQ_OK) return status;
+    const unsigned char *bytes = copy ? task->scratch->raw : task->scratch->coded;
+    uint64_t row_bytes = lq_format_row_bytes(task->entry->type, task->tensor->ne[0]), size = item->n_rows * row_bytes;
+    item->hash = XXH3_128bits(bytes, size);
+    return lq_output_write(task->work->output, task->work->half->half, item->entry, item->first_row * row_bytes, bytes, size, err);
+}
+
+static enum lq_status run_item(void *data, size_t index, unsigned worker, struct lq_error *err)
+{
+    struct lq_work *work = data;
+    struct lq_item *item = &work->items.items[index];
+    const struct lq_plan_entry *entry = &work->entries[item->entry];
+    struct task task = {work, item, entry, entry->tensor, &work->scratch[worker], item->n_rows * entry->tensor->ne[0]};
+    enum lq_status status = lq_meter_check(work->meter, err);
+    if (status == LQ_OK && !atomic_load(&work->overflowed[item->entry])) status = process(&task, err);
+    if (status == LQ_OK)
+        lq_meter_add(work->meter, task.tensor->name, item->n_rows * lq_format_row_bytes(task.tensor->type, task.tensor->ne[0]));
+    return status;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void size_buffers(struct lq_work *work)
+{
+    for (size_t i = 0; i < work->items.n; i++) {
+        const struct lq_item *item = &work->items.items[i];
+        const struct lq_plan_entry *entry = &work->entries[item->entry];
+        uint64_t columns = entry->tensor->ne[0];
+        work->raw_bytes = larger(work->raw_bytes, item->n_rows * lq_format_row_bytes(entry->tensor->type, columns));
+        work->coded_bytes = larger(work->coded_bytes, item->n_rows * lq_format_row_bytes(entry->type, columns));
+        work->weights = larger(work->weights, item->n_rows * columns);
+    }
+}
+
+static enum lq_status allocate(struct lq_work *work, unsigned workers, struct lq_error *err)
+{
+    work->overflowed = calloc(work->n_entries + 1, sizeof *work->overflowed);
+    work->scratch = calloc(workers, sizeof *work->scratch);
+    bool complete = work->overflowed != NULL && work->scratch != NULL;
+    if (work->scratch != NULL) work->n_scratch = workers;
+    for (unsigned i = 0; complete && i < workers; i++) {
+        struct lq_scratch *s = &work->scratch[i];
+        s->raw = malloc(work->raw_bytes);
+        s->coded = malloc(work->coded_bytes);
+        s->weights = malloc(work->weights * sizeof *s->weights);
+        complete = s->raw != NULL && s->coded != NULL && s->weights != NULL;
+    }
+    if (complete) return LQ_OK;
+    return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %u workers of %" PRIu64 " bytes each", workers,
+                        work->raw_bytes + work->coded_bytes + work->weights * sizeof(float));
+}
+
+enum lq_status lq_work_run(struct lq_work *work, unsigned threads, struct lq_error *err)
+{
+    enum lq_status status = lq_items_build(&work->items, work->entries, work->n_entries, err);
+    if (status != LQ_OK || work->items.n == 0) return status;
+    size_buffers(work);
+    status = allocate(work, threads < work->items.n ? threads : (unsigned)work->items.n, err);
+    if (status != LQ_OK) return status;
+    for (size_t i = 0; i < work->n_entries; i++) lq_codec_prepare(work->entries[i].type);
+    status = lq_pool_run(threads, work->items.n, run_item, work, err);
+    for (size_t i = 0; i < work->n_entries; i++) work->n_overflowed += atomic_load(&work->overflowed[i]);
+    return status;
+}
+
+void lq_work_release(struct lq_work *work)
+{
+    for (unsigned i = 0; i < work->n_scratch; i++) {
+        free(work->scratch[i].raw);
+        free(work->scratch[i].coded);
+        free(work->scratch[i].weights);
+    }
+    free(work->scratch);
+    free(work->overflowed);
+    free(work->items.items);
+    work->scratch = NULL;
+    work->overflowed = NULL;
+    work->items = (struct lq_items){0};
+    work->n_scratch = 0;
+}

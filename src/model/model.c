@@ -1,0 +1,96 @@
+#include "llava_quantize/model.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "model/gguf_pair.h"
+#include "model/hf_import.h"
+#include "model/names.h"
+#include "model/store.h"
+
+static enum lq_status open_by_kind(struct lq_model_store *store, const char *path, const struct lq_model_options *options,
+                                   struct lq_error *err)
+{
+    struct stat st;
+    if (stat(path, &st) != 0) return lq_error_set(err, LQ_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
+    if (!S_ISDIR(st.st_mode)) return lq_gguf_open_file(store, path, options, err);
+    if (!lq_hf_is_folder(path)) return lq_gguf_open_folder(store, path, options, err);
+    store->pub.hugging_face = true;
+    return lq_hf_open(store, path, options, err);
+}
+
+/* The half that gives the model its name. */
+static const struct lq_model_half *leading_half(const struct lq_model *m)
+{
+    return m->half[m->half[LQ_LANGUAGE] != NULL ? LQ_LANGUAGE : LQ_VISION];
+}
+
+static enum lq_status set_names(struct lq_model_store *store, const char *path, struct lq_error *err)
+{
+    char name[256];
+    const char *text;
+    size_t length;
+    const struct lq_model_half *half = leading_half(&store->pub);
+    if (store->pub.hugging_face) lq_name_of_folder(path, name, sizeof name);
+    else lq_name_of_file(half->path, name, sizeof name);
+    enum lq_status status = lq_store_text(store, path, &store->pub.path, err);
+    if (status == LQ_OK) status = lq_store_text(store, name, &store->pub.name, err);
+    if (status != LQ_OK) return status;
+    store->pub.source = store->pub.name;
+    if (!lq_kvs_get_string(half->kvs, "llava_quantize.source", &text, &length)) return LQ_OK;
+    char *copy = strndup(text, length);
+    if (copy == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: not enough memory", path);
+    status = lq_store_text(store, copy, &store->pub.source, err);
+    free(copy);
+    return status;
+}
+
+enum lq_status lq_model_open(struct lq_model **out, const char *path, const struct lq_model_options *options,
+                             struct lq_error *err)
+{
+    static const struct lq_model_options whole = {.mmproj = NULL, .only = -1};
+    struct lq_model_store *store = NULL;
+    enum lq_status status = lq_store_new(&store, err);
+    if (status == LQ_OK) status = open_by_kind(store, path, options == NULL ? &whole : options, err);
+    if (status == LQ_OK) status = set_names(store, path, err);
+    if (status == LQ_OK) *out = &store->pub;
+    else lq_store_free(store);
+    return status;
+}
+
+void lq_model_free(struct lq_model *model)
+{
+    lq_store_free((struct lq_model_store *)model);
+}
+
+/* Hugging Face keeps a head's rows as two halves, llama.cpp as pairs of one row from each: the stored row of row `row`. */
+static uint64_t stored_row(uint64_t row, uint64_t head_rows)
+{
+    uint64_t within = row % head_rows;
+    return row - within + (within % 2) * (head_rows / 2) + within / 2;
+}
+
+static enum lq_status read_permuted(const struct lq_origin *o, uint64_t unit, uint64_t first, uint64_t n, char *dst,
+                                    struct lq_error *err)
+{
+    enum lq_status status = LQ_OK;
+    for (uint64_t i = 0; i < n && status == LQ_OK; i++)
+        status = lq_source_read(o->source, o->tensor, stored_row(first + i, o->head_rows) * unit, unit, dst + i * unit, err);
+    return status;
+}
+
+enum lq_status lq_model_read(const struct lq_model *model, const struct lq_tensor *tensor, uint64_t first_row,
+                             uint64_t n_rows, void *dst, struct lq_error *err)
+{
+    (void)model;
+    const struct lq_origin *o = tensor->origin;
+    if (tensor->rows == 0 || n_rows == 0) return LQ_OK;
+    uint64_t row_bytes = tensor->bytes / tensor->rows;
+    if (first_row > tensor->rows || n_rows > tensor->rows - first_row)
+        return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s' has no such rows", o->source->path, tensor->name);
+    if (o->head_rows == 0) return lq_source_read(o->source, o->tensor, first_row * row_bytes, n_rows * row_bytes, dst, err);
+    if (tensor->n_dims > 1) return read_permuted(o, row_bytes, first_row, n_rows, dst, err);
+    return read_permuted(o, row_bytes / tensor->ne[0], 0, tensor->ne[0], dst, err);
+}

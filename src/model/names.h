@@ -1,0 +1,31 @@
+/* File names: what a model is called, given where it lies.
+ *
+ *     lq_name_of_file("/m/mmproj-llava-Q4_K_M.gguf", name, sizeof name);   // "llava"
+ */
+#ifndef LQ_MODEL_NAMES_H
+#define LQ_MODEL_NAMES_H
+
+#include "llava_quantize/base.h"
+
+/* The last component of a path, without trailing slashes; within `path`, *length characters. */
+const char *lq_name_base(const char *path, size_t *length);
+/* A GGUF's base name without ".gguf", "mmproj-" and a trailing type tag ("-Q4_K_M", ".f16", "-layered", "-4bit"). */
+void lq_name_of_file(const char *path, char *out, size_t size);
+/* A folder's base name; of "." and ".." that of the folder meant. */
+void lq_name_of_folder(const char *path, char *out, size_t size);
+bool lq_name_has_suffix(const char *name, const char *suffix);
+/* "folder/file", in memory to be freed; NULL when memory is short. */
+char *lq_path_join(const char *folder, const char *file);
+/* The folder part of a path ("." where it has none), to be freed; NULL when memory is short. */
+char *lq_path_folder(const char *path);
+
+struct lq_names { char **items; size_t n; };
+
+/* File names in a folder that start with `prefix` and end with `suffix`, in byte order. Release with lq_names_release. */
+enum lq_status lq_names_list(struct lq_names *out, const char *folder, const char *prefix, const char *suffix,
+                             struct lq_error *err);
+void lq_names_release(struct lq_names *names);
+/* The names, comma-separated, cut with "..." where `size` ends. */
+void lq_names_join(const struct lq_names *names, char *out, size_t size);
+
+#endif

@@ -24,7 +24,10 @@ static int make_hidden_folder(const struct lq_place *place, char name[NAME_MAX +
 {
     if (!lq_hidden_name(name, place->folder_name) || mkdirat(place->parent, name, 0777) != 0) return -1;
     int folder = openat(place->parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int error = errno;
     if (folder >= 0) lq_lock_open_file(folder);
+    else unlinkat(place->parent, name, AT_REMOVEDIR);
+    errno = error;
     return folder;
 }
 
@@ -75,17 +78,14 @@ static bool prepare(struct lq_record *record, const struct lq_place *place, stru
     return lq_sync_folder(place->folder);
 }
 
-/* Makes the record appear, complete and synced. The caller discards *stage, which also unlocks it. */
+/* Makes the record appear with its content synced. The caller discards *stage, which also unlocks it. */
 static bool publish(const struct lq_record *record, const struct lq_place *place, struct lq_stage *stage, const char *name)
 {
     char text[LQ_RECORD_MAX];
     size_t size = lq_record_format(record, text);
     if (!lq_stage_open(stage, place->folder, place->name[LQ_LANGUAGE])) return false;
     if (lq_file_write(stage->fd, name, 0, text, size, NULL) != LQ_OK || fsync(stage->fd) != 0) return false;
-    if (!lq_stage_name(stage, place->folder, name)) return false;
-    if (lq_sync_folder(place->folder)) return true;
-    unlinkat(place->folder, name, 0);
-    return false;
+    return lq_stage_name(stage, place->folder, name);
 }
 
 static void leave_to_record(struct lq_stage stage[LQ_HALVES])
@@ -93,19 +93,18 @@ static void leave_to_record(struct lq_stage stage[LQ_HALVES])
     for (int half = 0; half < LQ_HALVES; half++) stage[half].name[0] = '\0';
 }
 
+/* Once the record itself is on disk the renames follow. What fails before a file was replaced is taken back. */
 static enum lq_status rename_recorded(const struct lq_record *record, const struct lq_place *place,
                                       struct lq_stage stage[LQ_HALVES], const char *name, struct lq_error *err)
 {
-    if (lq_record_apply(record, place->folder) && lq_sync_folder(place->folder)) {
+    int folder = place->folder;
+    if (lq_sync_folder(folder) && lq_record_apply(record, folder) && lq_sync_folder(folder)) {
         leave_to_record(stage);
-        unlinkat(place->folder, name, 0);
+        unlinkat(folder, name, 0);
         return LQ_OK;
     }
     enum lq_status status = naming_error(place, err);
-    if (!record->replace && lq_record_undo(record, place->folder)) {
-        unlinkat(place->folder, name, 0);
-        return status;
-    }
+    if (lq_record_undo(record, folder) && unlinkat(folder, name, 0) == 0) return status;
     leave_to_record(stage);
     return lq_error_prefix(err, "%s: the new files are kept, and the next run with this output finishes the work",
                            place->path[LQ_LANGUAGE]);

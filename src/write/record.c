@@ -115,7 +115,7 @@ bool lq_record_undo(const struct lq_record *record, int folder)
 {
     for (int i = 0; i < LQ_HALVES; i++) {
         const struct lq_record_entry *e = &record->entries[i];
-        if (is_done(e, folder) && !lq_rename_new(folder, e->final, folder, e->hidden)) return false;
+        if (is_done(e, folder) && (record->replace || !lq_rename_new(folder, e->final, folder, e->hidden))) return false;
     }
     return true;
 }

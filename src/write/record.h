@@ -45,7 +45,7 @@ void lq_record_name(const struct lq_record *record, char name[NAME_MAX + 1]);
  * neither under its hidden nor under its final name), or what the system says. These two are found before any rename,
  * unless somebody else is at work in the folder. */
 bool lq_record_apply(const struct lq_record *record, int folder);
-/* Gives renamed files their hidden names back. */
+/* Gives renamed files their hidden names back. False when that fails, or when one has replaced another file already. */
 bool lq_record_undo(const struct lq_record *record, int folder);
 
 /* Finishes every interrupted commit recorded in an open folder; records of living runs are left alone. `folder_path` stands in

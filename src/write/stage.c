@@ -70,7 +70,13 @@ bool lq_stage_open(struct lq_stage *out, int folder, const char *label)
  * too (FAT) nothing atomic is left, and a look must do. */
 static bool rename_by_link(int from_folder, const char *from, int to_folder, const char *to)
 {
-    if (linkat(from_folder, from, to_folder, to, 0) == 0) return unlinkat(from_folder, from, 0) == 0;
+    if (linkat(from_folder, from, to_folder, to, 0) == 0) {
+        if (unlinkat(from_folder, from, 0) == 0) return true;
+        int error = errno;
+        unlinkat(to_folder, to, 0);
+        errno = error;
+        return false;
+    }
     if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS) return false;
     if (faccessat(to_folder, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
         errno = EEXIST;

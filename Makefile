@@ -1,0 +1,61 @@
+# The commands for people. Each installs the system packages it misses, has llama.cpp built once into the user's cache,
+# builds the project and then does its work.
+#
+#     make                 build/llava-quantize
+#     make demo            quantise the demo model and ask both pairs about three pictures
+#     make test            all tests
+#     make install         into PREFIX (default /usr/local), below DESTDIR
+#     make bench           compare with llama-quantize
+#     make asan            all tests under AddressSanitizer and UndefinedBehaviorSanitizer
+#     make fuzz            each fuzzer for FUZZ_SECONDS
+#     make clean           remove what was built here (the cache stays)
+#
+# LQ_LLAMA_ROOT=PREFIX uses an installed llama.cpp of exactly the pinned version instead of the cache.
+
+PREFIX = /usr/local
+DESTDIR =
+FUZZ_SECONDS = 600
+LQ_LLAMA_ROOT =
+BUILD = build
+BENCH_FLAGS =
+
+TESTING = -DBUILD_TESTING=ON -DLQ_LLAMA_TOOLS="$$(third_party/llama.sh tools)"
+PYTHON = $(firstword $(wildcard /usr/bin/python3) python3)
+
+.PHONY: all demo test install bench asan fuzz clean
+.NOTPARALLEL:
+
+all:
+	@tools/packages.sh build
+	@tools/build.sh $(BUILD) "$(LQ_LLAMA_ROOT)" llava-quantize
+
+demo: all
+	@tools/demo.sh $(BUILD)
+
+test:
+	@tools/packages.sh build test
+	@tools/build.sh $(BUILD) "$(LQ_LLAMA_ROOT)" all $(TESTING)
+	@ctest --test-dir $(BUILD) --output-on-failure
+
+install: all
+	@DESTDIR="$(DESTDIR)" cmake --install $(BUILD) --prefix "$(PREFIX)"
+
+bench: all
+	@tools/packages.sh test
+	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$$(third_party/llama.sh tools)/bin" \
+		$(PYTHON) -B tests/bench/run.py $(BENCH_FLAGS)
+
+asan:
+	@tools/packages.sh build test
+	@tools/build.sh $(BUILD)-asan "$(LQ_LLAMA_ROOT)" all $(TESTING) -DLQ_SANITIZE=address,undefined
+	@ctest --test-dir $(BUILD)-asan --output-on-failure
+
+fuzz:
+	@tools/packages.sh build test fuzz
+	@tools/build.sh $(BUILD)-fuzz "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON -DLQ_FUZZ=ON \
+		-DLQ_FUZZ_SECONDS=$(FUZZ_SECONDS) -DLQ_SANITIZE=address,undefined \
+		-DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++
+	@ctest --test-dir $(BUILD)-fuzz -L fuzz --output-on-failure
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-fuzz

@@ -98,22 +98,23 @@ static enum lq_status sort_entries(struct lq_imatrix *im, struct lq_error *err)
     return LQ_OK;
 }
 
-/* --- GGUF: NAME.in_sum2 [columns, experts] and NAME.counts [1, experts], both f32
- * ---------------------------------------- */
+/* --- GGUF: NAME.in_sum2 [columns, experts] and NAME.counts [1, experts], both f32 --- */
 
-/* The tensor's name without `suffix`, owned by the caller; NULL when it ends otherwise (or without memory: *failed). */
-static char *stem_of(const char *name, const char *suffix, bool *failed)
+enum { NAME_SIZE = 64 }; /* a GGUF tensor's name with its terminator */
+
+/* The name without `suffix`; false when it ends otherwise. */
+static bool stem_of(const char *name, const char *suffix, char stem[NAME_SIZE])
 {
     size_t n = strlen(name), m = strlen(suffix);
-    if (n <= m || strcmp(name + n - m, suffix) != 0) return NULL;
-    char *stem = strndup(name, n - m);
-    *failed = stem == NULL;
-    return stem;
+    if (n <= m || n >= NAME_SIZE || strcmp(name + n - m, suffix) != 0) return false;
+    memcpy(stem, name, n - m);
+    stem[n - m] = 0;
+    return true;
 }
 
 static const struct lq_source_tensor *partner_of(const struct lq_source *s, const char *stem, const char *suffix)
 {
-    char name[128]; /* a GGUF name has less than 64 bytes */
+    char name[2 * NAME_SIZE];
     snprintf(name, sizeof name, "%s%s", stem, suffix);
     return lq_source_find(s, name);
 }
@@ -158,33 +159,26 @@ static enum lq_status fill_entry(const struct lq_imatrix *im, const struct lq_so
 static enum lq_status add_tensor(struct lq_imatrix *im, const struct lq_source *s, const struct lq_source_tensor *t,
                                  struct lq_error *err)
 {
-    bool failed = false;
-    char *stem = stem_of(t->name, counts_suffix, &failed);
-    bool alone = stem != NULL && partner_of(s, stem, sums_suffix) == NULL;
-    free(stem);
-    if (alone)
+    char stem[NAME_SIZE];
+    if (stem_of(t->name, counts_suffix, stem) && partner_of(s, stem, sums_suffix) == NULL)
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s': its '%s' is missing", im->path, t->name, sums_suffix);
-    stem = failed ? NULL : stem_of(t->name, sums_suffix, &failed);
-    if (failed) return no_memory(im, err);
-    if (stem == NULL) return LQ_OK;
+    if (!stem_of(t->name, sums_suffix, stem)) return LQ_OK;
     struct entry *e = &im->entries[im->n_entries++];
-    e->name = stem;
-    return fill_entry(im, s, t, e, err);
-}
-
-static bool is_text(const char *text, size_t length, const char *expected)
-{
-    return length == strlen(expected) && memcmp(text, expected, length) == 0;
+    e->name = strdup(stem);
+    return e->name != NULL ? fill_entry(im, s, t, e, err) : no_memory(im, err);
 }
 
 static enum lq_status check_type(const struct lq_imatrix *im, const struct lq_kvs *kvs, struct lq_error *err)
 {
+    static const char expected[] = "imatrix";
     const char *type = "";
     size_t length = 0;
-    lq_kvs_get_string(kvs, "general.type", &type, &length);
-    if (is_text(type, length, "imatrix")) return LQ_OK;
-    return lq_error_set(err, LQ_ERR_FORMAT, "%s: no importance matrix: general.type is '%.*s', expected 'imatrix'",
-                        im->path, (int)(length < 40 ? length : 40), type);
+    if (!lq_kvs_get_string(kvs, "general.type", &type, &length))
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: no importance matrix: key 'general.type' is missing", im->path);
+    if (length == strlen(expected) && memcmp(type, expected, length) == 0) return LQ_OK;
+    bool plain = length < NAME_SIZE && lq_name_is_plain(type, length);
+    return lq_error_set(err, LQ_ERR_FORMAT, "%s: no importance matrix: general.type is '%.*s', expected '%s'", im->path,
+                        plain ? (int)length : 1, plain ? type : "?", expected);
 }
 
 /* The first of the data sets, cut at a zero byte. */
@@ -218,8 +212,8 @@ done:
     return status;
 }
 
-/* --- the older form: number of entries, then name, calls and values of each; last calls and data set, both optional
- * ---------- */
+/* --- the older form: how many entries, then name, calls and values of each; at last calls and data set, both optional
+ */
 
 struct cursor {
     const char *at;
@@ -308,8 +302,7 @@ static enum lq_status load_legacy(struct lq_imatrix *im, struct lq_error *err)
     return status;
 }
 
-/* --- the whole
- * -------------------------------------------------------------------------------------------------------- */
+/* --- the whole --- */
 
 enum lq_status lq_imatrix_load(struct lq_imatrix **out, const char *path, struct lq_error *err)
 {

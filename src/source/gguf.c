@@ -113,8 +113,7 @@ static enum lq_status take_name(struct reader *r, uint64_t longest, char **out, 
     return status;
 }
 
-/* --- metadata
- * --------------------------------------------------------------------------------------------------------- */
+/* --- metadata --- */
 
 static enum lq_status no_memory_for(const struct reader *r, uint64_t n, struct lq_error *err)
 {
@@ -244,8 +243,7 @@ static enum lq_status find_alignment(struct lq_source *s, struct lq_error *err)
     return LQ_OK;
 }
 
-/* --- tensors
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- tensors --- */
 
 static enum lq_status take_dims(struct reader *r, struct lq_source_tensor *t, struct lq_error *err)
 {
@@ -324,8 +322,7 @@ static enum lq_status place_tensors(struct lq_source *s, struct lq_error *err)
     return LQ_OK;
 }
 
-/* --- the whole
- * -------------------------------------------------------------------------------------------------------- */
+/* --- the whole --- */
 
 static enum lq_status check_version(const struct lq_source *s, uint32_t version, struct lq_error *err)
 {

@@ -1,0 +1,172 @@
+#include "runtime/check.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_SIDE 16384
+#define MAX_WIDTH (1u << 20)
+#define MAX_BLOCKS 512
+
+/* The sizes that the shapes of a LLaVA vision half are made of. */
+enum size { ONE, WIDTH, HIDDEN, PATCH, COLOURS, POSITIONS, STACKED, MIDDLE, LANGUAGE, SIZES };
+
+struct tower {
+    const struct lq_source *source;
+    uint64_t size[SIZES];
+    uint64_t blocks;
+};
+
+/* What a tensor must look like; "%" stands for the block. Absent ones are passed over unless required. */
+struct shape {
+    const char *name;
+    enum size ne[4];
+    bool required, vector; /* a vector is added or multiplied element by element, which takes f32 */
+};
+
+static const struct shape once[] = {
+    {"v.patch_embd.weight", {PATCH, PATCH, COLOURS, WIDTH}, true, false},
+    {"v.patch_embd.bias", {WIDTH, ONE, ONE, ONE}, false, true},
+    {"v.class_embd", {WIDTH, ONE, ONE, ONE}, false, true},
+    {"v.position_embd.weight", {WIDTH, POSITIONS, ONE, ONE}, true, false},
+    {"v.pre_ln.weight", {WIDTH, ONE, ONE, ONE}, false, true},
+    {"v.pre_ln.bias", {WIDTH, ONE, ONE, ONE}, false, true},
+    {"v.post_ln.weight", {WIDTH, ONE, ONE, ONE}, false, true},
+    {"v.post_ln.bias", {WIDTH, ONE, ONE, ONE}, false, true},
+    {"mm.0.weight", {STACKED, MIDDLE, ONE, ONE}, true, false},
+    {"mm.0.bias", {MIDDLE, ONE, ONE, ONE}, true, true},
+    {"mm.2.weight", {MIDDLE, LANGUAGE, ONE, ONE}, false, false},
+    {"mm.2.bias", {LANGUAGE, ONE, ONE, ONE}, false, true},
+};
+
+static const struct shape per_block[] = {
+    {"v.blk.%.attn_q.weight", {WIDTH, WIDTH, ONE, ONE}, true, false},
+    {"v.blk.%.attn_k.weight", {WIDTH, WIDTH, ONE, ONE}, true, false},
+    {"v.blk.%.attn_v.weight", {WIDTH, WIDTH, ONE, ONE}, true, false},
+    {"v.blk.%.attn_out.weight", {WIDTH, WIDTH, ONE, ONE}, true, false},
+    {"v.blk.%.attn_q.bias", {WIDTH, ONE, ONE, ONE}, false, true},
+    {"v.blk.%.attn_k.bias", {WIDTH, ONE, ONE, ONE}, false, true},
+    {"v.blk.%.attn_v.bias", {WIDTH, ONE, ONE, ONE}, false, true},
+    {"v.blk.%.attn_out.bias", {WIDTH, ONE, ONE, ONE}, false, true},
+    {"v.blk.%.ln1.weight", {WIDTH, ONE, ONE, ONE}, true, true},
+    {"v.blk.%.ln1.bias", {WIDTH, ONE, ONE, ONE}, false, true},
+    {"v.blk.%.ln2.weight", {WIDTH, ONE, ONE, ONE}, true, true},
+    {"v.blk.%.ln2.bias", {WIDTH, ONE, ONE, ONE}, false, true},
+};
+
+/* Files of the old scripts have the two names swapped, which llama.cpp tells by ffn_down's row length. */
+static const struct shape feed_forward[2][4] = {
+    {{"v.blk.%.ffn_up.weight", {WIDTH, HIDDEN, ONE, ONE}, true, false},
+     {"v.blk.%.ffn_up.bias", {HIDDEN, ONE, ONE, ONE}, false, true},
+     {"v.blk.%.ffn_down.weight", {HIDDEN, WIDTH, ONE, ONE}, true, false},
+     {"v.blk.%.ffn_down.bias", {WIDTH, ONE, ONE, ONE}, false, true}},
+    {{"v.blk.%.ffn_up.weight", {HIDDEN, WIDTH, ONE, ONE}, true, false},
+     {"v.blk.%.ffn_up.bias", {WIDTH, ONE, ONE, ONE}, false, true},
+     {"v.blk.%.ffn_down.weight", {WIDTH, HIDDEN, ONE, ONE}, true, false},
+     {"v.blk.%.ffn_down.bias", {HIDDEN, ONE, ONE, ONE}, false, true}},
+};
+
+static void block_name(char name[64], const char *pattern, uint64_t block)
+{
+    const char *mark = strchr(pattern, '%');
+    if (mark == NULL) snprintf(name, 64, "%s", pattern);
+    else snprintf(name, 64, "%.*s%" PRIu64 "%s", (int)(mark - pattern), pattern, block, mark + 1);
+}
+
+static enum lq_status check_type(const struct tower *t, const struct lq_source_tensor *tensor, bool vector, struct lq_error *err)
+{
+    bool patch = strcmp(tensor->name, "v.patch_embd.weight") == 0;
+    const struct lq_format *f = lq_format_get(tensor->type);
+    bool fits = vector ? tensor->type == LQ_TYPE_F32 : f != NULL && (f->flags & (patch ? LQ_FORMAT_FLOAT : LQ_FORMAT_TARGET)) != 0;
+    if (fits) return LQ_OK;
+    return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s' is %s, expected %s", t->source->path, tensor->name,
+                        lq_format_name(tensor->type), vector ? "f32" : patch ? "f32, f16 or bf16" : "a type for weights");
+}
+
+static enum lq_status check_shape(const struct tower *t, const struct shape *shape, uint64_t block, struct lq_error *err)
+{
+    char name[64];
+    block_name(name, shape->name, block);
+    const struct lq_source_tensor *tensor = lq_source_find(t->source, name);
+    if (tensor == NULL && !shape->required) return LQ_OK;
+    if (tensor == NULL) return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s' is missing", t->source->path, name);
+    uint64_t want[4];
+    for (int i = 0; i < 4; i++) want[i] = t->size[shape->ne[i]];
+    if (memcmp(want, tensor->ne, sizeof want) != 0)
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s' is %" PRIu64 " x %" PRIu64 " x %" PRIu64 " x %" PRIu64
+                            ", expected %" PRIu64 " x %" PRIu64 " x %" PRIu64 " x %" PRIu64, t->source->path, name, tensor->ne[0],
+                            tensor->ne[1], tensor->ne[2], tensor->ne[3], want[0], want[1], want[2], want[3]);
+    return check_type(t, tensor, shape->vector, err);
+}
+
+static enum lq_status check_list(const struct tower *t, const struct shape *list, size_t n, uint64_t block, struct lq_error *err)
+{
+    enum lq_status status = LQ_OK;
+    for (size_t i = 0; i < n && status == LQ_OK; i++) status = check_shape(t, &list[i], block, err);
+    return status;
+}
+
+static enum lq_status check_block(struct tower *t, uint64_t block, struct lq_error *err)
+{
+    char name[64];
+    block_name(name, "v.blk.%.ffn_down.weight", block);
+    const struct lq_source_tensor *down = lq_source_find(t->source, name);
+    if (down == NULL) return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s' is missing", t->source->path, name);
+    bool swapped = down->ne[0] == t->size[WIDTH];
+    t->size[HIDDEN] = down->ne[swapped ? 1 : 0];
+    enum lq_status status = check_list(t, per_block, sizeof per_block / sizeof *per_block, block, err);
+    return status == LQ_OK ? check_list(t, feed_forward[swapped], 4, block, err) : status;
+}
+
+/* Sizes that the shapes are checked against: from the keys, and the projector's inner width from its first matrix. */
+static enum lq_status measure(struct tower *t, uint64_t language, struct lq_error *err)
+{
+    const struct { const char *key; uint64_t high; uint64_t *out; } numbers[] = {
+        {"clip.vision.embedding_length", MAX_WIDTH, &t->size[WIDTH]},
+        {"clip.vision.patch_size", MAX_SIDE, &t->size[PATCH]},
+        {"clip.vision.block_count", MAX_BLOCKS, &t->blocks},
+    };
+    uint64_t side = 0, heads = 0;
+    enum lq_status status = LQ_OK;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == LQ_OK; i++)
+        status = lq_check_number(t->source, numbers[i].key, 1, numbers[i].high, numbers[i].out, err);
+    if (status == LQ_OK)
+        status = lq_check_number(t->source, "clip.vision.image_size", t->size[PATCH], MAX_SIDE, &side, err);
+    if (status == LQ_OK)
+        status = lq_check_number(t->source, "clip.vision.attention.head_count", 1, t->size[WIDTH], &heads, err);
+    if (status != LQ_OK) return status;
+    if (t->size[WIDTH] % heads != 0)
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: key 'clip.vision.attention.head_count' is %" PRIu64
+                            ", which does not divide the width %" PRIu64, t->source->path, heads, t->size[WIDTH]);
+    const struct lq_kv *layers = lq_kvs_find(&t->source->kvs, "clip.vision.feature_layer");
+    const struct lq_source_tensor *first = lq_source_find(t->source, "mm.0.weight");
+    uint64_t grid = side / t->size[PATCH];
+    t->size[POSITIONS] = grid * grid + (lq_source_find(t->source, "v.class_embd") != NULL);
+    t->size[STACKED] = t->size[WIDTH] * (layers != NULL && layers->type == LQ_KV_ARRAY && layers->count > 0 ? layers->count : 1);
+    t->size[MIDDLE] = first == NULL ? 0 : first->ne[1];
+    t->size[LANGUAGE] = language;
+    return LQ_OK;
+}
+
+static enum lq_status check_llava(const struct lq_source *source, uint64_t width, struct lq_error *err)
+{
+    struct tower tower = {.source = source, .size = {[ONE] = 1, [COLOURS] = 3}};
+    const struct lq_source_tensor *last = lq_source_find(source, "mm.2.weight");
+    if (last == NULL) last = lq_source_find(source, "mm.0.weight");
+    if (last != NULL && last->ne[1] != width)
+        return lq_error_set(err, LQ_ERR_USAGE, "%s: its pictures are %" PRIu64 " wide, the language file's tokens %" PRIu64
+                            ": the two files are no pair", source->path, last->ne[1], width);
+    enum lq_status status = measure(&tower, width, err);
+    if (status == LQ_OK) status = check_list(&tower, once, sizeof once / sizeof *once, 0, err);
+    for (uint64_t i = 0; i < tower.blocks && status == LQ_OK; i++) status = check_block(&tower, i, err);
+    return status;
+}
+
+enum lq_status lq_check_vision(const struct lq_source *source, uint64_t width, struct lq_error *err)
+{
+    bool has_tower = false;
+    if (!lq_kvs_get_bool(&source->kvs, "clip.has_vision_encoder", &has_tower) || !has_tower)
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: key 'clip.has_vision_encoder' is missing or false", source->path);
+    bool llava = lq_check_is(source, "clip.projector_type", "mlp") || lq_check_is(source, "clip.vision.projector_type", "mlp");
+    return llava && lq_source_find(source, "mm.3.weight") == NULL ? check_llava(source, width, err) : LQ_OK;
+}

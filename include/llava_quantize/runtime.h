@@ -24,13 +24,16 @@ struct lq_runtime_options {
     const char *language, *mmproj; /* paths */
     unsigned threads;              /* 0: lq_cpu_count() */
     uint32_t context;              /* tokens; 0: the model's own, at most 4096 */
-    const struct lq_hooks *hooks;  /* may be NULL; receives llama.cpp's log lines at LQ_LOG_DEBUG */
+    bool stock;                    /* leave LLaVA's tower as llama.cpp 0.5.0 runs it: with the class token behind the
+                                      patches instead of before them, as CLIP is trained and as is done otherwise */
+    const struct lq_hooks *hooks;  /* may be NULL; copied; receives llama.cpp's log lines at LQ_LOG_DEBUG */
 };
 
 struct lq_question {
     const char *image;   /* a PNG, JPEG, BMP or GIF file */
     const char *text;    /* the question, UTF-8 */
-    const char *prompt;  /* a whole prompt holding "<image>" once, used instead of `text` and the template; NULL normally */
+    const char *prompt;  /* a whole prompt holding "<image>" once, special tokens included, instead of `text` and the
+                            template; NULL normally */
     uint32_t seed;       /* for temperature > 0 */
     float temperature;   /* 0: greedy */
     uint32_t max_tokens; /* 0: 256 */

@@ -42,14 +42,14 @@ static enum lq_status open_half(struct lq_source **out, const char *path, bool v
     return status;
 }
 
-enum lq_status lq_runtime_check(const char *language, const char *mmproj, struct lq_error *err)
+enum lq_status lq_runtime_check(const char *language, const char *mmproj, bool *llava, struct lq_error *err)
 {
     struct lq_source *source[2] = {NULL, NULL};
     uint64_t width = 0;
     enum lq_status status = open_half(&source[0], language, false, err);
     if (status == LQ_OK) status = open_half(&source[1], mmproj, true, err);
     if (status == LQ_OK) status = lq_check_language(source[0], &width, err);
-    if (status == LQ_OK) status = lq_check_vision(source[1], width, err);
+    if (status == LQ_OK) status = lq_check_vision(source[1], width, llava, err);
     lq_source_close(source[0]);
     lq_source_close(source[1]);
     return status;

@@ -10,11 +10,12 @@
 
 #include "source/source.h"
 
-enum lq_status lq_runtime_check(const char *language, const char *mmproj, struct lq_error *err);
+/* *llava: the vision half is a CLIP tower that llama.cpp runs by its LLaVA graph. */
+enum lq_status lq_runtime_check(const char *language, const char *mmproj, bool *llava, struct lq_error *err);
 
 /* The steps of it, on opened files. `width` is the language model's. */
 enum lq_status lq_check_language(const struct lq_source *source, uint64_t *width, struct lq_error *err);
-enum lq_status lq_check_vision(const struct lq_source *source, uint64_t width, struct lq_error *err);
+enum lq_status lq_check_vision(const struct lq_source *source, uint64_t width, bool *llava, struct lq_error *err);
 
 /* Reads an integer key: LQ_ERR_FORMAT when it is absent, of another type or outside [low, high]. */
 enum lq_status lq_check_number(const struct lq_source *source, const char *key, uint64_t low, uint64_t high, uint64_t *out,

@@ -162,11 +162,23 @@ static enum lq_status check_llava(const struct lq_source *source, uint64_t width
     return status;
 }
 
-enum lq_status lq_check_vision(const struct lq_source *source, uint64_t width, struct lq_error *err)
+/* Projector types behind llama.cpp's LLaVA graph. */
+static bool is_llava(const struct lq_source *source)
+{
+    static const char *const keys[] = {"clip.projector_type", "clip.vision.projector_type"};
+    static const char *const types[] = {"mlp", "ldp", "ldpv2"};
+    for (size_t k = 0; k < 2; k++)
+        for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+            if (lq_check_is(source, keys[k], types[i])) return true;
+    return false;
+}
+
+enum lq_status lq_check_vision(const struct lq_source *source, uint64_t width, bool *llava, struct lq_error *err)
 {
     bool has_tower = false;
     if (!lq_kvs_get_bool(&source->kvs, "clip.has_vision_encoder", &has_tower) || !has_tower)
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: key 'clip.has_vision_encoder' is missing or false", source->path);
-    bool llava = lq_check_is(source, "clip.projector_type", "mlp") || lq_check_is(source, "clip.vision.projector_type", "mlp");
-    return llava && lq_source_find(source, "mm.3.weight") == NULL ? check_llava(source, width, err) : LQ_OK;
+    *llava = is_llava(source);
+    bool plain = lq_source_find(source, "mm.0.bias") != NULL && lq_source_find(source, "mm.3.weight") == NULL;
+    return *llava && plain ? check_llava(source, width, err) : LQ_OK;
 }

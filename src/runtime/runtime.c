@@ -1,5 +1,6 @@
 #include "runtime/backend.h"
 #include "runtime/check.h"
+#include "runtime/class_token.h"
 #include "runtime/session.h"
 #include "runtime/utf8.h"
 
@@ -65,12 +66,13 @@ static enum lq_status make_context(struct lq_runtime *rt, unsigned threads, uint
     return status;
 }
 
-static enum lq_status load_vision(struct lq_runtime *rt, unsigned threads, struct lq_error *err)
+static enum lq_status load_vision(struct lq_runtime *rt, unsigned threads, bool class_first, struct lq_error *err)
 {
     struct mtmd_context_params params = mtmd_context_params_default();
     params.use_gpu = false;
     params.print_timings = false;
     params.warmup = false;
+    params.cb_eval = class_first ? lq_class_token_first : NULL;
     params.n_threads = (int)threads;
     params.progress_callback = go_on;
     params.progress_callback_user_data = &rt->hooks;
@@ -81,7 +83,8 @@ static enum lq_status load_vision(struct lq_runtime *rt, unsigned threads, struc
     return LQ_OK;
 }
 
-static enum lq_status open_pair(struct lq_runtime *rt, const struct lq_runtime_options *options, struct lq_error *err)
+static enum lq_status open_pair(struct lq_runtime *rt, const struct lq_runtime_options *options, bool llava,
+                                struct lq_error *err)
 {
     unsigned threads = options->threads != 0 ? options->threads : lq_cpu_count();
     if (threads > GGML_MAX_N_THREADS) threads = GGML_MAX_N_THREADS;
@@ -93,7 +96,7 @@ static enum lq_status open_pair(struct lq_runtime *rt, const struct lq_runtime_o
     enum lq_status status = lq_backend_prepare(err);
     if (status == LQ_OK) status = load_language(rt, err);
     if (status == LQ_OK) status = make_context(rt, threads, options->context, err);
-    if (status == LQ_OK) status = load_vision(rt, threads, err);
+    if (status == LQ_OK) status = load_vision(rt, threads, llava && !options->stock, err);
     lq_log_end(&rt->log);
     return status;
 }
@@ -103,11 +106,12 @@ enum lq_status lq_runtime_open(struct lq_runtime **out, const struct lq_runtime_
     if (options->language == NULL || options->mmproj == NULL)
         return lq_error_set(err, LQ_ERR_USAGE, "asking takes both halves of a pair: the %s is missing",
                             options->language == NULL ? "language file" : "mmproj file");
-    enum lq_status status = lq_runtime_check(options->language, options->mmproj, err);
+    bool llava = false;
+    enum lq_status status = lq_runtime_check(options->language, options->mmproj, &llava, err);
     if (status != LQ_OK) return status;
     struct lq_runtime *rt = calloc(1, sizeof *rt);
     if (rt == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the runtime");
-    status = open_pair(rt, options, err);
+    status = open_pair(rt, options, llava, err);
     if (status == LQ_OK) *out = rt;
     else lq_runtime_free(rt);
     return status;

@@ -42,8 +42,8 @@ enum lq_status lq_backend_prepare(struct lq_error *err)
     if (cpu_device() != NULL) return LQ_OK;
     char folder[PATH_MAX] = "the system's folders";
     (void)library_folder(folder, sizeof folder);
-    return lq_error_set(err, LQ_ERR_RUNTIME, "%s: no CPU backend of ggml found (libggml-cpu*.so); is llama.cpp installed whole?",
-                        folder);
+    return lq_error_set(err, LQ_ERR_RUNTIME,
+                        "%s: no CPU backend of ggml found (libggml-cpu*.so); is llama.cpp installed whole?", folder);
 }
 
 /* The pool's functions live in the CPU backend, which is loaded at run time and so cannot be linked to. */

@@ -1,7 +1,7 @@
 /* ggml's backends and threads: found and started once, away from the rest.
  *
- * Enters: nothing but where ggml's library lies. Leaves: a CPU backend that fits this machine, and thread pools that sleep
- * between graphs where ggml's own would spin.
+ * Enters: nothing but where ggml's library lies. Leaves: a CPU backend that fits this machine, and thread pools that
+ * sleep between graphs where ggml's own would spin.
  */
 #ifndef LQ_RUNTIME_BACKEND_H
 #define LQ_RUNTIME_BACKEND_H

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum lq_status lq_check_number(const struct lq_source *source, const char *key, uint64_t low, uint64_t high, uint64_t *out,
-                               struct lq_error *err)
+enum lq_status lq_check_number(const struct lq_source *source, const char *key, uint64_t low, uint64_t high,
+                               uint64_t *out, struct lq_error *err)
 {
     uint64_t value = 0;
     if (lq_kvs_find(&source->kvs, key) == NULL)
@@ -13,8 +13,8 @@ enum lq_status lq_check_number(const struct lq_source *source, const char *key, 
     if (!lq_kvs_get_u64(&source->kvs, key, &value))
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: key '%s' is no whole number", source->path, key);
     if (value < low || value > high)
-        return lq_error_set(err, LQ_ERR_FORMAT, "%s: key '%s' is %" PRIu64 ", expected %" PRIu64 " to %" PRIu64, source->path, key,
-                            value, low, high);
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: key '%s' is %" PRIu64 ", expected %" PRIu64 " to %" PRIu64,
+                            source->path, key, value, low, high);
     *out = value;
     return LQ_OK;
 }
@@ -23,7 +23,8 @@ bool lq_check_is(const struct lq_source *source, const char *key, const char *va
 {
     const char *text = NULL;
     size_t length = 0;
-    return lq_kvs_get_string(&source->kvs, key, &text, &length) && length == strlen(value) && memcmp(text, value, length) == 0;
+    return lq_kvs_get_string(&source->kvs, key, &text, &length) && length == strlen(value) &&
+           memcmp(text, value, length) == 0;
 }
 
 static enum lq_status open_half(struct lq_source **out, const char *path, bool vision, struct lq_error *err)
@@ -36,7 +37,8 @@ static enum lq_status open_half(struct lq_source **out, const char *path, bool v
         status = lq_error_set(err, LQ_ERR_USAGE, "%s: not a GGUF file, but %s is expected; `convert` makes one", path,
                               wanted[vision]);
     else if (lq_check_is(source, "general.architecture", "clip") != vision)
-        status = lq_error_set(err, LQ_ERR_USAGE, "%s: holds %s, but %s is expected", path, wanted[!vision], wanted[vision]);
+        status =
+            lq_error_set(err, LQ_ERR_USAGE, "%s: holds %s, but %s is expected", path, wanted[!vision], wanted[vision]);
     if (status == LQ_OK) *out = source;
     else lq_source_close(source);
     return status;

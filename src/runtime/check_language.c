@@ -21,7 +21,8 @@ static const struct {
     {"embedding_length", 1, MAX_WIDTH, true},
 };
 
-static enum lq_status architecture_key(char key[160], const struct lq_source *source, const char *name, struct lq_error *err)
+static enum lq_status architecture_key(char key[160], const struct lq_source *source, const char *name,
+                                       struct lq_error *err)
 {
     const char *text = NULL;
     size_t length = 0;
@@ -47,7 +48,8 @@ static enum lq_status check_numbers(const struct lq_source *source, uint64_t *wi
 /* A Llama's heads: the graph asserts that they divide and that keys, values and rotation are equally wide. */
 static enum lq_status check_heads(const struct lq_source *source, uint64_t width, struct lq_error *err)
 {
-    static const char *const sizes[] = {"llama.attention.key_length", "llama.attention.value_length", "llama.rope.dimension_count"};
+    static const char *const sizes[] = {"llama.attention.key_length", "llama.attention.value_length",
+                                        "llama.rope.dimension_count"};
     static const char *const shared = "llama.attention.head_count_kv";
     uint64_t heads = 0, size = 0, groups = 0;
     enum lq_status status = lq_check_number(source, "llama.attention.head_count", 1, width, &heads, err);
@@ -55,12 +57,12 @@ static enum lq_status check_heads(const struct lq_source *source, uint64_t width
     uint64_t head = width / heads;
     (void)lq_kvs_get_u64(&source->kvs, sizes[0], &head);
     if (width % heads != 0 || head == 0 || head % 2 != 0)
-        return lq_error_set(err, LQ_ERR_FORMAT, "%s: %" PRIu64 " heads of %" PRIu64 " do not make a width of %" PRIu64, source->path,
-                            heads, head, width);
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: %" PRIu64 " heads of %" PRIu64 " do not make a width of %" PRIu64,
+                            source->path, heads, head, width);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (lq_kvs_get_u64(&source->kvs, sizes[i], &size) && size != head)
-            return lq_error_set(err, LQ_ERR_FORMAT, "%s: key '%s' is %" PRIu64 ", but a head is %" PRIu64 " wide", source->path,
-                                sizes[i], size, head);
+            return lq_error_set(err, LQ_ERR_FORMAT, "%s: key '%s' is %" PRIu64 ", but a head is %" PRIu64 " wide",
+                                source->path, sizes[i], size, head);
     if (lq_kvs_get_u64(&source->kvs, shared, &groups) && (groups == 0 || heads % groups != 0))
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: key '%s' is %" PRIu64 ", which does not divide %" PRIu64 " heads",
                             source->path, shared, groups, heads);
@@ -75,10 +77,14 @@ static enum lq_status check_rope(const struct lq_source *source, struct lq_error
     if (status != LQ_OK || lq_kvs_find(&source->kvs, key) == NULL) return status;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (lq_check_is(source, key, known[i])) return LQ_OK;
-    return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: key '%s' names a scaling that llama.cpp does not know", source->path, key);
+    return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: key '%s' names a scaling that llama.cpp does not know",
+                        source->path, key);
 }
 
-struct word { const char *text; uint64_t length; };
+struct word {
+    const char *text;
+    uint64_t length;
+};
 
 static int compare_words(const void *a, const void *b)
 {
@@ -89,7 +95,8 @@ static int compare_words(const void *a, const void *b)
 }
 
 /* The byte tokens of SentencePiece: without them llama.cpp cannot spell a character that is not in the vocabulary. */
-static enum lq_status check_bytes(const struct lq_source *source, const struct word *words, size_t n, struct lq_error *err)
+static enum lq_status check_bytes(const struct lq_source *source, const struct word *words, size_t n,
+                                  struct lq_error *err)
 {
     for (int i = 0; i < 256; i++) {
         char name[8];
@@ -101,7 +108,8 @@ static enum lq_status check_bytes(const struct lq_source *source, const struct w
     return LQ_OK;
 }
 
-static enum lq_status check_words(const struct lq_source *source, const struct word *words, size_t n, struct lq_error *err)
+static enum lq_status check_words(const struct lq_source *source, const struct word *words, size_t n,
+                                  struct lq_error *err)
 {
     for (size_t i = 1; i < n; i++)
         if (words[i].length > 0 && compare_words(&words[i - 1], &words[i]) == 0)
@@ -114,9 +122,11 @@ static enum lq_status check_tokens(const struct lq_source *source, struct lq_err
 {
     const struct lq_kv *kv = lq_kvs_find(&source->kvs, "tokenizer.ggml.tokens");
     if (kv == NULL || kv->type != LQ_KV_ARRAY || kv->element != LQ_KV_STRING || kv->count == 0)
-        return lq_error_set(err, LQ_ERR_FORMAT, "%s: key 'tokenizer.ggml.tokens' is missing or no list of strings", source->path);
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: key 'tokenizer.ggml.tokens' is missing or no list of strings",
+                            source->path);
     struct word *words = calloc(kv->count, sizeof *words);
-    if (words == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for %" PRIu64 " tokens", source->path, kv->count);
+    if (words == NULL)
+        return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for %" PRIu64 " tokens", source->path, kv->count);
     const uint8_t *at = kv->raw;
     for (uint64_t i = 0; i < kv->count; i++) {
         memcpy(&words[i].length, at, sizeof words[i].length);
@@ -132,7 +142,8 @@ static enum lq_status check_tokens(const struct lq_source *source, struct lq_err
 enum lq_status lq_check_language(const struct lq_source *source, uint64_t *width, struct lq_error *err)
 {
     enum lq_status status = check_numbers(source, width, err);
-    if (status == LQ_OK && lq_check_is(source, "general.architecture", "llama")) status = check_heads(source, *width, err);
+    if (status == LQ_OK && lq_check_is(source, "general.architecture", "llama"))
+        status = check_heads(source, *width, err);
     if (status == LQ_OK) status = check_rope(source, err);
     if (status == LQ_OK) status = check_tokens(source, err);
     return status;

@@ -73,17 +73,21 @@ static void block_name(char name[64], const char *pattern, uint64_t block)
     else snprintf(name, 64, "%.*s%" PRIu64 "%s", (int)(mark - pattern), pattern, block, mark + 1);
 }
 
-static enum lq_status check_type(const struct tower *t, const struct lq_source_tensor *tensor, bool vector, struct lq_error *err)
+static enum lq_status check_type(const struct tower *t, const struct lq_source_tensor *tensor, bool vector,
+                                 struct lq_error *err)
 {
     bool patch = strcmp(tensor->name, "v.patch_embd.weight") == 0;
     const struct lq_format *f = lq_format_get(tensor->type);
-    bool fits = vector ? tensor->type == LQ_TYPE_F32 : f != NULL && (f->flags & (patch ? LQ_FORMAT_FLOAT : LQ_FORMAT_TARGET)) != 0;
+    const char *wanted = vector ? "f32" : patch ? "f32, f16 or bf16" : "a type for weights";
+    bool fits = vector ? tensor->type == LQ_TYPE_F32
+                       : f != NULL && (f->flags & (patch ? LQ_FORMAT_FLOAT : LQ_FORMAT_TARGET)) != 0;
     if (fits) return LQ_OK;
     return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s' is %s, expected %s", t->source->path, tensor->name,
-                        lq_format_name(tensor->type), vector ? "f32" : patch ? "f32, f16 or bf16" : "a type for weights");
+                        lq_format_name(tensor->type), wanted);
 }
 
-static enum lq_status check_shape(const struct tower *t, const struct shape *shape, uint64_t block, struct lq_error *err)
+static enum lq_status check_shape(const struct tower *t, const struct shape *shape, uint64_t block,
+                                  struct lq_error *err)
 {
     char name[64];
     block_name(name, shape->name, block);
@@ -93,13 +97,16 @@ static enum lq_status check_shape(const struct tower *t, const struct shape *sha
     uint64_t want[4];
     for (int i = 0; i < 4; i++) want[i] = t->size[shape->ne[i]];
     if (memcmp(want, tensor->ne, sizeof want) != 0)
-        return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s' is %" PRIu64 " x %" PRIu64 " x %" PRIu64 " x %" PRIu64
-                            ", expected %" PRIu64 " x %" PRIu64 " x %" PRIu64 " x %" PRIu64, t->source->path, name, tensor->ne[0],
-                            tensor->ne[1], tensor->ne[2], tensor->ne[3], want[0], want[1], want[2], want[3]);
+        return lq_error_set(err, LQ_ERR_FORMAT,
+                            "%s: tensor '%s' is %" PRIu64 " x %" PRIu64 " x %" PRIu64 " x %" PRIu64
+                            ", expected %" PRIu64 " x %" PRIu64 " x %" PRIu64 " x %" PRIu64,
+                            t->source->path, name, tensor->ne[0], tensor->ne[1], tensor->ne[2], tensor->ne[3], want[0],
+                            want[1], want[2], want[3]);
     return check_type(t, tensor, shape->vector, err);
 }
 
-static enum lq_status check_list(const struct tower *t, const struct shape *list, size_t n, uint64_t block, struct lq_error *err)
+static enum lq_status check_list(const struct tower *t, const struct shape *list, size_t n, uint64_t block,
+                                 struct lq_error *err)
 {
     enum lq_status status = LQ_OK;
     for (size_t i = 0; i < n && status == LQ_OK; i++) status = check_shape(t, &list[i], block, err);
@@ -118,31 +125,65 @@ static enum lq_status check_block(struct tower *t, uint64_t block, struct lq_err
     return status == LQ_OK ? check_list(t, feed_forward[swapped], 4, block, err) : status;
 }
 
-/* Sizes that the shapes are checked against: from the keys, and the projector's inner width from its first matrix. */
-static enum lq_status measure(struct tower *t, uint64_t language, struct lq_error *err)
+/* The layers whose outputs are stacked, in ascending order, each once; *n is 1 where the file names none. */
+static enum lq_status count_features(const struct tower *t, uint64_t *n, struct lq_error *err)
 {
-    const struct { const char *key; uint64_t high; uint64_t *out; } numbers[] = {
+    static const char *const key = "clip.vision.feature_layer";
+    const struct lq_kv *kv = lq_kvs_find(&t->source->kvs, key);
+    int64_t previous = -1;
+    *n = 1;
+    if (kv == NULL) return LQ_OK;
+    if (kv->type != LQ_KV_ARRAY || kv->element != LQ_KV_I32 || kv->count == 0)
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: key '%s' is no list of i32", t->source->path, key);
+    for (uint64_t i = 0; i < kv->count; i++) {
+        int32_t layer;
+        memcpy(&layer, kv->raw + 4 * i, sizeof layer);
+        if (layer <= previous || (uint64_t)layer > t->blocks)
+            return lq_error_set(err, LQ_ERR_FORMAT,
+                                "%s: key '%s' holds %" PRId32 ", expected rising numbers from 0 to %" PRIu64,
+                                t->source->path, key, layer, t->blocks);
+        previous = layer;
+    }
+    *n = kv->count;
+    return LQ_OK;
+}
+
+static enum lq_status read_numbers(struct tower *t, uint64_t *side, uint64_t *heads, struct lq_error *err)
+{
+    const struct {
+        const char *key;
+        uint64_t high;
+        uint64_t *out;
+    } numbers[] = {
         {"clip.vision.embedding_length", MAX_WIDTH, &t->size[WIDTH]},
+        {"clip.vision.attention.head_count", MAX_WIDTH, heads},
+        {"clip.vision.image_size", MAX_SIDE, side},
         {"clip.vision.patch_size", MAX_SIDE, &t->size[PATCH]},
         {"clip.vision.block_count", MAX_BLOCKS, &t->blocks},
     };
-    uint64_t side = 0, heads = 0;
     enum lq_status status = LQ_OK;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == LQ_OK; i++)
         status = lq_check_number(t->source, numbers[i].key, 1, numbers[i].high, numbers[i].out, err);
-    if (status == LQ_OK)
-        status = lq_check_number(t->source, "clip.vision.image_size", t->size[PATCH], MAX_SIDE, &side, err);
-    if (status == LQ_OK)
-        status = lq_check_number(t->source, "clip.vision.attention.head_count", 1, t->size[WIDTH], &heads, err);
+    return status;
+}
+
+/* Sizes that the shapes are checked against: from the keys, and the projector's inner width from its first matrix. */
+static enum lq_status measure(struct tower *t, uint64_t language, struct lq_error *err)
+{
+    uint64_t side = 0, heads = 0, features = 0;
+    enum lq_status status = read_numbers(t, &side, &heads, err);
+    if (status == LQ_OK) status = count_features(t, &features, err);
     if (status != LQ_OK) return status;
+    if (side % t->size[PATCH] != 0)
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: patches of %" PRIu64 " pixels do not divide a picture of %" PRIu64,
+                            t->source->path, t->size[PATCH], side);
     if (t->size[WIDTH] % heads != 0)
-        return lq_error_set(err, LQ_ERR_FORMAT, "%s: key 'clip.vision.attention.head_count' is %" PRIu64
-                            ", which does not divide the width %" PRIu64, t->source->path, heads, t->size[WIDTH]);
-    const struct lq_kv *layers = lq_kvs_find(&t->source->kvs, "clip.vision.feature_layer");
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: %" PRIu64 " heads do not divide the width %" PRIu64,
+                            t->source->path, heads, t->size[WIDTH]);
     const struct lq_source_tensor *first = lq_source_find(t->source, "mm.0.weight");
     uint64_t grid = side / t->size[PATCH];
     t->size[POSITIONS] = grid * grid + (lq_source_find(t->source, "v.class_embd") != NULL);
-    t->size[STACKED] = t->size[WIDTH] * (layers != NULL && layers->type == LQ_KV_ARRAY && layers->count > 0 ? layers->count : 1);
+    t->size[STACKED] = t->size[WIDTH] * features;
     t->size[MIDDLE] = first == NULL ? 0 : first->ne[1];
     t->size[LANGUAGE] = language;
     return LQ_OK;
@@ -154,31 +195,31 @@ static enum lq_status check_llava(const struct lq_source *source, uint64_t width
     const struct lq_source_tensor *last = lq_source_find(source, "mm.2.weight");
     if (last == NULL) last = lq_source_find(source, "mm.0.weight");
     if (last != NULL && last->ne[1] != width)
-        return lq_error_set(err, LQ_ERR_USAGE, "%s: its pictures are %" PRIu64 " wide, the language file's tokens %" PRIu64
-                            ": the two files are no pair", source->path, last->ne[1], width);
+        return lq_error_set(err, LQ_ERR_USAGE,
+                            "%s: its pictures are %" PRIu64 " wide, the language file's tokens %" PRIu64
+                            ": the two files are no pair",
+                            source->path, last->ne[1], width);
     enum lq_status status = measure(&tower, width, err);
     if (status == LQ_OK) status = check_list(&tower, once, sizeof once / sizeof *once, 0, err);
     for (uint64_t i = 0; i < tower.blocks && status == LQ_OK; i++) status = check_block(&tower, i, err);
     return status;
 }
 
-/* Projector types behind llama.cpp's LLaVA graph. */
-static bool is_llava(const struct lq_source *source)
+/* True when the projector's type is one of `types`, a list that ends with NULL. */
+static bool has_projector(const struct lq_source *source, const char *const *types)
 {
     static const char *const keys[] = {"clip.projector_type", "clip.vision.projector_type"};
-    static const char *const types[] = {"mlp", "ldp", "ldpv2"};
-    for (size_t k = 0; k < 2; k++)
-        for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-            if (lq_check_is(source, keys[k], types[i])) return true;
+    for (; *types != NULL; types++)
+        if (lq_check_is(source, keys[0], *types) || lq_check_is(source, keys[1], *types)) return true;
     return false;
 }
 
 enum lq_status lq_check_vision(const struct lq_source *source, uint64_t width, bool *llava, struct lq_error *err)
 {
-    bool has_tower = false;
+    static const char *const plain[] = {"mlp", NULL}, *const all[] = {"mlp", "ldp", "ldpv2", NULL};
+    bool has_tower = false, normed = lq_source_find(source, "mm.3.weight") != NULL;
     if (!lq_kvs_get_bool(&source->kvs, "clip.has_vision_encoder", &has_tower) || !has_tower)
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: key 'clip.has_vision_encoder' is missing or false", source->path);
-    *llava = is_llava(source);
-    bool plain = lq_source_find(source, "mm.0.bias") != NULL && lq_source_find(source, "mm.3.weight") == NULL;
-    return *llava && plain ? check_llava(source, width, err) : LQ_OK;
+    *llava = has_projector(source, all);
+    return has_projector(source, plain) && !normed ? check_llava(source, width, err) : LQ_OK;
 }

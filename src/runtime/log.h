@@ -1,9 +1,9 @@
 /* Where llama.cpp's log lines go.
  *
  * Enters: the pieces of text that llama.cpp, ggml and mtmd hand to their (global) log callbacks.
- * Leaves: whole lines to the hooks of whichever call of ours is running on this thread, and the first error line of that call,
- * so that its own message can quote llama.cpp's reason.
- * Invariants: nothing is printed; lines from threads that run no call of ours are dropped.
+ * Leaves: whole lines to the hooks of whichever call of ours is running on this thread, and the first error line of
+ * that call, so that its own message can quote llama.cpp's reason. Invariants: nothing is printed; lines from threads
+ * that run no call of ours are dropped.
  *
  *     struct lq_log log;
  *     lq_log_begin(&log, &rt->hooks);

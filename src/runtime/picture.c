@@ -91,15 +91,16 @@ static enum lq_status measure(struct lq_picture_file *file, const char *path, st
         if (file->size < kinds[i].n_magic || memcmp(file->bytes, kinds[i].magic, kinds[i].n_magic) != 0) continue;
         file->kind = kinds[i].kind;
         if (!kinds[i].size((const unsigned char *)file->bytes, file->size, &file->width, &file->height))
-            return lq_error_set(err, LQ_ERR_FORMAT, "%s: the %s header is cut short or damaged (%zu bytes)", path, file->kind,
-                                file->size);
+            return lq_error_set(err, LQ_ERR_FORMAT, "%s: the %s header is cut short or damaged (%zu bytes)", path,
+                                file->kind, file->size);
         if (file->width == 0 || file->height == 0)
-            return lq_error_set(err, LQ_ERR_FORMAT, "%s: the %s header claims %" PRIu32 " x %" PRIu32 " pixels", path, file->kind,
-                                file->width, file->height);
+            return lq_error_set(err, LQ_ERR_FORMAT, "%s: the %s header claims %" PRIu32 " x %" PRIu32 " pixels", path,
+                                file->kind, file->width, file->height);
         if (file->width > MAX_SIDE || file->height > MAX_SIDE || (uint64_t)file->width * file->height > MAX_PIXELS)
-            return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: the %s header claims %" PRIu32 " x %" PRIu32
-                                " pixels; at most %" PRIu64 " in all are read: scale the picture down", path, file->kind,
-                                file->width, file->height, MAX_PIXELS);
+            return lq_error_set(err, LQ_ERR_UNSUPPORTED,
+                                "%s: the %s header claims %" PRIu32 " x %" PRIu32 " pixels; at most %" PRIu64
+                                " in all are read: scale the picture down",
+                                path, file->kind, file->width, file->height, MAX_PIXELS);
         return LQ_OK;
     }
     return lq_error_set(err, LQ_ERR_FORMAT, "%s: not a picture: found neither a PNG, JPEG, GIF nor BMP header", path);

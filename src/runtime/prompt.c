@@ -35,7 +35,8 @@ enum lq_status lq_tokens_add(struct lq_tokens *tokens, const struct llama_vocab 
 {
     if (length == 0) return LQ_OK;
     if (length > MAX_TEXT)
-        return lq_error_set(err, LQ_ERR_USAGE, "a text of %zu bytes is too long; at most %zu are taken", length, MAX_TEXT);
+        return lq_error_set(err, LQ_ERR_USAGE, "a text of %zu bytes is too long; at most %zu are taken", length,
+                            MAX_TEXT);
     int32_t n = -llama_tokenize(vocab, text, (int32_t)length, NULL, 0, false, special);
     if (n <= 0) return LQ_OK;
     enum lq_status status = grow(tokens, (size_t)n, err);
@@ -57,10 +58,10 @@ static enum lq_status is_plain(bool *out, const struct llama_vocab *vocab, const
     return status;
 }
 
-/* `text` with special tokens, but without those inside the user's own words: a text that holds none is tokenised in one piece
- * (so that merges across the seams happen as in training), another in three. */
-static enum lq_status add_guarded(struct lq_tokens *tokens, const struct llama_vocab *vocab, const char *text, const char *user,
-                                  struct lq_error *err)
+/* `text` with special tokens, but without those inside the user's own words: a text that holds none is tokenised in one
+ * piece (so that merges across the seams happen as in training), another in three. */
+static enum lq_status add_guarded(struct lq_tokens *tokens, const struct llama_vocab *vocab, const char *text,
+                                  const char *user, struct lq_error *err)
 {
     bool plain = true;
     enum lq_status status = is_plain(&plain, vocab, user, err);
@@ -80,10 +81,10 @@ static enum lq_status no_memory(struct lq_error *err)
     return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the prompt");
 }
 
-/* The chat template's text for one user message, MARK before the question; *out stays NULL where there is no template that
- * llama.cpp's C API knows. */
-static enum lq_status apply_template(char **out, const struct llama_model *model, const char *text, const struct lq_hooks *hooks,
-                                     struct lq_error *err)
+/* The chat template's text for one user message, MARK before the question; *out stays NULL where there is no template
+ * that llama.cpp's C API knows. */
+static enum lq_status apply_template(char **out, const struct llama_model *model, const char *text,
+                                     const struct lq_hooks *hooks, struct lq_error *err)
 {
     const char *template = llama_model_chat_template(model, NULL);
     if (template == NULL) return LQ_OK;
@@ -94,8 +95,9 @@ static enum lq_status apply_template(char **out, const struct llama_model *model
     int32_t n = llama_chat_apply_template(template, &message, 1, true, NULL, 0);
     if (n < 0) {
         if (hooks->log != NULL)
-            hooks->log(hooks->data, LQ_LOG_INFO, "the model's chat template is not one that llama.cpp's C API knows; "
-                                                 "using USER:<image> QUESTION ASSISTANT:");
+            hooks->log(hooks->data, LQ_LOG_INFO,
+                       "the model's chat template is not one that llama.cpp's C API knows; "
+                       "using USER:<image> QUESTION ASSISTANT:");
     } else if ((formatted = calloc((size_t)n + 1, 1)) == NULL) {
         status = no_memory(err);
     } else {
@@ -107,8 +109,8 @@ static enum lq_status apply_template(char **out, const struct llama_model *model
 }
 
 /* Head and tail around the first MARK in `text`; nothing of the user's stands before it. */
-static enum lq_status split(struct lq_tokens *head, struct lq_tokens *tail, const struct llama_vocab *vocab, const char *text,
-                            const char *user, struct lq_error *err)
+static enum lq_status split(struct lq_tokens *head, struct lq_tokens *tail, const struct llama_vocab *vocab,
+                            const char *text, const char *user, struct lq_error *err)
 {
     const char *mark = strstr(text, MARK);
     if (mark == NULL) return lq_error_set(err, LQ_ERR_USAGE, "the prompt holds no " MARK);
@@ -131,7 +133,8 @@ static enum lq_status add_default(struct lq_tokens *head, struct lq_tokens *tail
 static enum lq_status add_bos(struct lq_tokens *head, const struct llama_vocab *vocab, struct lq_error *err)
 {
     llama_token bos = llama_vocab_bos(vocab);
-    if (!llama_vocab_get_add_bos(vocab) || bos == LLAMA_TOKEN_NULL || (head->n > 0 && head->items[0] == bos)) return LQ_OK;
+    if (!llama_vocab_get_add_bos(vocab) || bos == LLAMA_TOKEN_NULL || (head->n > 0 && head->items[0] == bos))
+        return LQ_OK;
     enum lq_status status = lq_tokens_push(head, bos, err);
     if (status != LQ_OK) return status;
     memmove(head->items + 1, head->items, (head->n - 1) * sizeof *head->items);
@@ -158,13 +161,15 @@ enum lq_status lq_prompt_build(struct lq_tokens *head, struct lq_tokens *tail, c
     struct lq_tokens before = {0}, behind = {0};
     char *formatted = NULL;
     enum lq_status status = check(question, err);
-    if (status == LQ_OK && question->prompt == NULL) status = apply_template(&formatted, model, question->text, hooks, err);
+    if (status == LQ_OK && question->prompt == NULL)
+        status = apply_template(&formatted, model, question->text, hooks, err);
     if (status != LQ_OK) goto done;
     if (question->prompt != NULL) status = split(&before, &behind, vocab, question->prompt, "", err);
     else if (formatted != NULL) status = split(&before, &behind, vocab, formatted, question->text, err);
     else status = add_default(&before, &behind, vocab, question->text, err);
     if (status == LQ_OK) status = add_bos(&before, vocab, err);
-    if (status == LQ_OK && behind.n == 0) status = lq_error_set(err, LQ_ERR_USAGE, "no text follows " MARK " in the prompt");
+    if (status == LQ_OK && behind.n == 0)
+        status = lq_error_set(err, LQ_ERR_USAGE, "no text follows " MARK " in the prompt");
     if (status != LQ_OK) goto done;
     *head = before;
     *tail = behind;

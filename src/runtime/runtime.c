@@ -141,7 +141,8 @@ struct speaker {
 };
 
 /* *more turns false when the caller wants no more. */
-static enum lq_status speak(struct speaker *s, const struct lq_runtime *rt, llama_token token, bool *more, struct lq_error *err)
+static enum lq_status speak(struct speaker *s, const struct lq_runtime *rt, llama_token token, bool *more,
+                            struct lq_error *err)
 {
     int32_t strip = s->begun ? 0 : 1;
     int32_t n = llama_token_to_piece(rt->vocab, token, NULL, 0, strip, false);
@@ -175,12 +176,14 @@ static struct llama_sampler *make_sampler(const struct lq_question *question)
 }
 
 /* Chooses the next token; logits that are not numbers (damaged weights) would lead the samplers astray. */
-static enum lq_status choose(const struct lq_runtime *rt, struct llama_sampler *sampler, llama_token *token, struct lq_error *err)
+static enum lq_status choose(const struct lq_runtime *rt, struct llama_sampler *sampler, llama_token *token,
+                             struct lq_error *err)
 {
     const float *logits = llama_get_logits_ith(rt->context, -1);
     for (int32_t i = 0; logits != NULL && i < llama_vocab_n_tokens(rt->vocab); i++)
         if (isnan(logits[i]))
-            return lq_error_set(err, LQ_ERR_RUNTIME, "%s: the model computes NaN: its weights are damaged", rt->language);
+            return lq_error_set(err, LQ_ERR_RUNTIME, "%s: the model computes NaN: its weights are damaged",
+                                rt->language);
     *token = llama_sampler_sample(sampler, rt->context, -1);
     return LQ_OK;
 }
@@ -213,7 +216,8 @@ enum lq_status lq_runtime_ask(struct lq_runtime *rt, const struct lq_question *q
     struct lq_tokens head = {0}, tail = {0};
     struct speaker speaker = {.piece = piece, .data = data};
     if (!isfinite(question->temperature) || question->temperature < 0)
-        return lq_error_set(err, LQ_ERR_USAGE, "temperature %g: a number from 0 up is expected", (double)question->temperature);
+        return lq_error_set(err, LQ_ERR_USAGE, "temperature %g: a number from 0 up is expected",
+                            (double)question->temperature);
     lq_log_begin(&rt->log, &rt->hooks);
     enum lq_status status = lq_prompt_build(&head, &tail, rt->model, question, &rt->hooks, err);
     if (status == LQ_OK) status = lq_session_see(rt, question->image, err);

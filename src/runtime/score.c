@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct rows { float *next; size_t n_vocab; };
+struct rows {
+    float *next;
+    size_t n_vocab;
+};
 
 /* One row of logits to log-probabilities, summed in double. */
 static void add_row(void *data, const float *logits)
@@ -19,7 +22,8 @@ static void add_row(void *data, const float *logits)
 }
 
 /* The answer's tokens and the end token, which stand after the prompt's. */
-static enum lq_status add_answer(struct lq_tokens *tokens, const struct lq_runtime *rt, const char *answer, struct lq_error *err)
+static enum lq_status add_answer(struct lq_tokens *tokens, const struct lq_runtime *rt, const char *answer,
+                                 struct lq_error *err)
 {
     llama_token end = llama_vocab_eos(rt->vocab);
     if (end == LLAMA_TOKEN_NULL) end = llama_vocab_eot(rt->vocab);
@@ -30,8 +34,8 @@ static enum lq_status add_answer(struct lq_tokens *tokens, const struct lq_runti
 }
 
 /* Decodes all but the end token: position i predicts token i + 1. */
-static enum lq_status run(struct lq_runtime *rt, const struct lq_tokens *head, const struct lq_tokens *text, size_t n_prompt,
-                          struct lq_scores *out, struct lq_error *err)
+static enum lq_status run(struct lq_runtime *rt, const struct lq_tokens *head, const struct lq_tokens *text,
+                          size_t n_prompt, struct lq_scores *out, struct lq_error *err)
 {
     size_t n_vocab = (size_t)llama_vocab_n_tokens(rt->vocab), n = text->n - n_prompt;
     const struct lq_tokens given = {.items = text->items, .n = text->n - 1};

@@ -39,12 +39,15 @@ static enum lq_status cut(struct lq_picture *p, const struct lq_runtime *rt, con
     enum lq_status status = LQ_OK;
     const struct mtmd_input_part part = {.bitmap = loaded.bitmap}, *parts[] = {&part};
     if (loaded.bitmap == NULL || loaded.video_ctx != NULL) {
-        status = lq_error_set(err, LQ_ERR_FORMAT, "%s: the %s data (%" PRIu32 " x %" PRIu32 ") are damaged or of a kind that "
-                              "llama.cpp does not read", path, file->kind, file->width, file->height);
+        status = lq_error_set(err, LQ_ERR_FORMAT,
+                              "%s: the %s data (%" PRIu32 " x %" PRIu32 ") are damaged or of a kind that "
+                              "llama.cpp does not read",
+                              path, file->kind, file->width, file->height);
     } else if ((p->chunks = mtmd_input_chunks_init()) == NULL) {
         status = lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for the picture", path);
     } else if (mtmd_tokenize_from_parts(rt->vision, p->chunks, parts, 1, false) != 0) {
-        status = lq_error_set(err, LQ_ERR_RUNTIME, "%s: llama.cpp cannot prepare the picture: %s", path, lq_log_reason(&rt->log));
+        status = lq_error_set(err, LQ_ERR_RUNTIME, "%s: llama.cpp cannot prepare the picture: %s", path,
+                              lq_log_reason(&rt->log));
     }
     if (loaded.bitmap != NULL) mtmd_bitmap_free(loaded.bitmap);
     if (loaded.video_ctx != NULL) mtmd_helper_video_free(loaded.video_ctx);
@@ -56,7 +59,8 @@ static enum lq_status encode(float **out, const struct lq_runtime *rt, const mtm
                              struct lq_error *err)
 {
     if (mtmd_encode_chunk(rt->vision, chunk) != 0)
-        return lq_error_set(err, LQ_ERR_RUNTIME, "%s: llama.cpp cannot encode the picture: %s", path, lq_log_reason(&rt->log));
+        return lq_error_set(err, LQ_ERR_RUNTIME, "%s: llama.cpp cannot encode the picture: %s", path,
+                            lq_log_reason(&rt->log));
     size_t bytes = mtmd_input_chunk_get_n_tokens(chunk) * (size_t)llama_model_n_embd_inp(rt->model) * sizeof(float);
     float *copy = malloc(bytes);
     if (copy == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for the picture", path);
@@ -107,11 +111,13 @@ static enum lq_status decoded(const struct lq_runtime *rt, int32_t answer, struc
 {
     if (answer == 0) return LQ_OK;
     if (answer == 2 || cancelled(rt)) return stopped(err);
-    return lq_error_set(err, LQ_ERR_RUNTIME, "%s: llama.cpp cannot decode (%d): %s", rt->language, answer, lq_log_reason(&rt->log));
+    return lq_error_set(err, LQ_ERR_RUNTIME, "%s: llama.cpp cannot decode (%d): %s", rt->language, answer,
+                        lq_log_reason(&rt->log));
 }
 
 /* Hands on the logits that the last decode gave for tokens i .. n of the batch. */
-static enum lq_status collect(struct lq_runtime *rt, int32_t i, int32_t n, lq_logits_fn *logits, void *data, struct lq_error *err)
+static enum lq_status collect(struct lq_runtime *rt, int32_t i, int32_t n, lq_logits_fn *logits, void *data,
+                              struct lq_error *err)
 {
     for (; i < n; i++) {
         const float *row = llama_get_logits_ith(rt->context, i);
@@ -121,8 +127,8 @@ static enum lq_status collect(struct lq_runtime *rt, int32_t i, int32_t n, lq_lo
     return LQ_OK;
 }
 
-static enum lq_status decode_text(struct lq_runtime *rt, const llama_token *tokens, size_t n, size_t first, lq_logits_fn *logits,
-                                  void *data, struct lq_error *err)
+static enum lq_status decode_text(struct lq_runtime *rt, const llama_token *tokens, size_t n, size_t first,
+                                  lq_logits_fn *logits, void *data, struct lq_error *err)
 {
     int32_t size = (int32_t)llama_n_ubatch(rt->context);
     struct llama_batch batch = llama_batch_init(size, 0, 1);
@@ -169,13 +175,15 @@ size_t lq_session_room(const struct lq_runtime *rt)
     return (uint32_t)rt->n_past < context ? context - (uint32_t)rt->n_past : 0;
 }
 
-enum lq_status lq_session_begin(struct lq_runtime *rt, const struct lq_tokens *head, const struct lq_tokens *tail, size_t first,
-                                lq_logits_fn *logits, void *data, struct lq_error *err)
+enum lq_status lq_session_begin(struct lq_runtime *rt, const struct lq_tokens *head, const struct lq_tokens *tail,
+                                size_t first, lq_logits_fn *logits, void *data, struct lq_error *err)
 {
     size_t needed = head->n + rt->picture.n_tokens + tail->n;
     if (needed > llama_n_ctx_seq(rt->context))
-        return lq_error_set(err, LQ_ERR_USAGE, "%s: the prompt takes %zu tokens (picture %zu, text %zu), the context holds %u: "
-                            "ask less or give a larger context", rt->language, needed, rt->picture.n_tokens, head->n + tail->n,
+        return lq_error_set(err, LQ_ERR_USAGE,
+                            "%s: the prompt takes %zu tokens (picture %zu, text %zu), the context holds %u: "
+                            "ask less or give a larger context",
+                            rt->language, needed, rt->picture.n_tokens, head->n + tail->n,
                             llama_n_ctx_seq(rt->context));
     llama_memory_clear(llama_get_memory(rt->context), false);
     rt->n_past = 0;

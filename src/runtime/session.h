@@ -1,7 +1,8 @@
 /* What one open runtime holds, and the steps that asking and scoring share.
  *
  * Enters: a question. Leaves: a context whose memory holds the question's prompt, ready to be continued.
- * Invariants: the picture's embeddings are kept from one question to the next and reused while the file's content is the same.
+ * Invariants: the picture's embeddings are kept from one question to the next and reused while the file's content is
+ * the same.
  */
 #ifndef LQ_RUNTIME_SESSION_H
 #define LQ_RUNTIME_SESSION_H
@@ -45,8 +46,8 @@ typedef void lq_logits_fn(void *data, const float *logits);
 
 /* Clears the memory and decodes head, picture and `tail`; every tail position from `first` on gives logits.
  * LQ_ERR_USAGE when all of it does not fit the context. */
-enum lq_status lq_session_begin(struct lq_runtime *rt, const struct lq_tokens *head, const struct lq_tokens *tail, size_t first,
-                                lq_logits_fn *logits, void *data, struct lq_error *err);
+enum lq_status lq_session_begin(struct lq_runtime *rt, const struct lq_tokens *head, const struct lq_tokens *tail,
+                                size_t first, lq_logits_fn *logits, void *data, struct lq_error *err);
 /* Decodes one more token. */
 enum lq_status lq_session_continue(struct lq_runtime *rt, llama_token token, struct lq_error *err);
 /* Positions still free. */

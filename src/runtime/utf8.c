@@ -3,11 +3,16 @@
 #include <stdint.h>
 #include <string.h>
 
-/* The length of the character at p: > 0 whole, 0 when the n bytes are a proper beginning of one, -1 when they cannot be. */
+/* The length of the character at p: > 0 whole, 0 when the n bytes are a proper beginning of one, -1 when they cannot
+ * be. */
 static int character(const unsigned char *p, size_t n)
 {
     static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    int length = p[0] < 0x80 ? 1 : p[0] >= 0xC2 && p[0] < 0xE0 ? 2 : (p[0] & 0xF0) == 0xE0 ? 3 : p[0] >= 0xF0 && p[0] < 0xF5 ? 4 : -1;
+    int length = p[0] < 0x80                   ? 1
+                 : p[0] >= 0xC2 && p[0] < 0xE0 ? 2
+                 : (p[0] & 0xF0) == 0xE0       ? 3
+                 : p[0] >= 0xF0 && p[0] < 0xF5 ? 4
+                                               : -1;
     if (length < 2) return length;
     uint32_t code = p[0] & (0x7Fu >> length);
     for (int i = 1; i < length; i++) {

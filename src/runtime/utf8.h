@@ -12,7 +12,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct lq_utf8 { char held[4]; size_t n_held; };
+struct lq_utf8 {
+    char held[4];
+    size_t n_held;
+};
 
 /* Bytes that one push of `n` can give: each byte may become U+FFFD, those held back too. */
 static inline size_t lq_utf8_room(size_t n)

@@ -45,7 +45,7 @@ struct lq_plan_entry {
 
 struct lq_plan {
     char recipe[96];         /* as recorded: "layered", "4 bits", "Q4_K_M", "q8_0", "vision q4_0, language q8_0",
-                                "layered, 2 --type rules", "layered, edited" (from a plan file that was changed) */
+                                "layered, 2 --type rules", "layered, edited" and "plan file" (from a plan file that was changed, or names no recipe) */
     char tag[48];            /* for file names: "layered", "Q4_K_M", "4bit", ... */
     int file_type[LQ_HALVES];/* general.file_type of each half (llama.cpp's ids) */
     size_t n_entries;        /* vision tensors first, then language ones, each in file order */

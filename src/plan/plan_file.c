@@ -270,8 +270,8 @@ static bool is_plain(const char *text)
 static enum lq_status read_names(struct load *l, json_t *root, struct lq_error *err)
 {
     struct lq_plan *plan = l->plan;
-    static const char edited[] = ", edited";
-    snprintf(plan->recipe, sizeof plan->recipe, "plan file");
+    static const char edited[] = ", edited", nameless[] = "plan file";
+    snprintf(plan->recipe, sizeof plan->recipe, "%s", nameless);
     snprintf(plan->tag, sizeof plan->tag, "custom");
     enum lq_status status = get_text(l, root, "plan", "recipe", plan->recipe, sizeof plan->recipe, err);
     if (status == LQ_OK) status = get_text(l, root, "plan", "tag", plan->tag, sizeof plan->tag, err);
@@ -280,7 +280,7 @@ static enum lq_status read_names(struct load *l, json_t *root, struct lq_error *
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: recipe or tag is empty, begins with a dot, or holds a slash, quote or control character",
                             l->name);
     size_t n = strlen(plan->recipe), m = strlen(edited);
-    bool says_so = n >= m && strcmp(plan->recipe + n - m, edited) == 0;
+    bool says_so = strcmp(plan->recipe, nameless) == 0 || (n >= m && strcmp(plan->recipe + n - m, edited) == 0);
     if (l->edited && !says_so && n + sizeof edited <= sizeof plan->recipe) memcpy(plan->recipe + n, edited, sizeof edited);
     return LQ_OK;
 }

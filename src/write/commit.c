@@ -38,7 +38,8 @@ static bool name_all(const struct lq_place *place, struct lq_stage stage[LQ_HALV
     return lq_sync_folder(folder);
 }
 
-static enum lq_status commit_new_folder(const struct lq_place *place, struct lq_stage stage[LQ_HALVES], struct lq_error *err)
+static enum lq_status commit_new_folder(const struct lq_place *place, struct lq_stage stage[LQ_HALVES],
+                                        struct lq_error *err)
 {
     enum lq_status status = LQ_OK;
     char hidden[NAME_MAX + 1];
@@ -70,7 +71,8 @@ static bool prepare(struct lq_record *record, const struct lq_place *place, stru
     for (int half = 0; half < LQ_HALVES; half++) {
         struct lq_record_entry *e = &record->entries[half];
         struct stat st;
-        if (!lq_stage_hide(&stage[half], place->folder, place->name[half]) || fstat(stage[half].fd, &st) != 0) return false;
+        if (!lq_stage_hide(&stage[half], place->folder, place->name[half]) || fstat(stage[half].fd, &st) != 0)
+            return false;
         e->inode = st.st_ino;
         memcpy(e->hidden, stage[half].name, sizeof e->hidden);
         strcpy(e->final, place->name[half]);
@@ -79,7 +81,8 @@ static bool prepare(struct lq_record *record, const struct lq_place *place, stru
 }
 
 /* Makes the record appear with its content synced. The caller discards *stage, which also unlocks it. */
-static bool publish(const struct lq_record *record, const struct lq_place *place, struct lq_stage *stage, const char *name)
+static bool publish(const struct lq_record *record, const struct lq_place *place, struct lq_stage *stage,
+                    const char *name)
 {
     char text[LQ_RECORD_MAX];
     size_t size = lq_record_format(record, text);
@@ -131,6 +134,7 @@ enum lq_status lq_commit(struct lq_place *place, struct lq_stage stage[LQ_HALVES
     enum lq_status status = lq_place_check(place, force, err);
     if (status != LQ_OK) return status;
     if (place->folder < 0) return commit_new_folder(place, stage, err);
-    if (place->name[LQ_VISION] == NULL || place->name[LQ_LANGUAGE] == NULL) return commit_single(place, stage, force, err);
+    if (place->name[LQ_VISION] == NULL || place->name[LQ_LANGUAGE] == NULL)
+        return commit_single(place, stage, force, err);
     return commit_pair(place, stage, force, err);
 }

@@ -69,17 +69,18 @@ static void put_header(struct sink *sink, struct lq_layout *layout, const struct
 static enum lq_status tensor_bytes(struct lq_layout_tensor *t, const char *path, struct lq_error *err)
 {
     if (t->n_dims < 1 || t->n_dims > MAX_DIMS || t->name[0] == '\0' || strlen(t->name) > MAX_NAME)
-        return lq_error_set(err, LQ_ERR_USAGE,
-                            "%s: tensor '%s': a GGUF file holds names of 1 to %d bytes and 1 to %d dimensions, found %u", path,
-                            t->name, MAX_NAME, MAX_DIMS, t->n_dims);
+        return lq_error_set(
+            err, LQ_ERR_USAGE,
+            "%s: tensor '%s': a GGUF file holds names of 1 to %d bytes and 1 to %d dimensions, found %u", path, t->name,
+            MAX_NAME, MAX_DIMS, t->n_dims);
     t->bytes = lq_format_row_bytes(t->type, t->ne[0]);
     if (t->bytes == 0)
-        return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s': rows of %llu columns do not fit type %s", path, t->name,
-                            (unsigned long long)t->ne[0], lq_format_name(t->type));
+        return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s': rows of %llu columns do not fit type %s", path,
+                            t->name, (unsigned long long)t->ne[0], lq_format_name(t->type));
     for (int d = 1; d < MAX_DIMS; d++)
         if (t->ne[d] == 0 || !lq_mul_u64(t->bytes, t->ne[d], &t->bytes))
-            return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s': dimension %d of %llu is out of range", path, t->name, d,
-                                (unsigned long long)t->ne[d]);
+            return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s': dimension %d of %llu is out of range", path,
+                                t->name, d, (unsigned long long)t->ne[d]);
     return LQ_OK;
 }
 
@@ -114,22 +115,25 @@ static bool place_data(struct lq_layout *layout, uint64_t header, uint32_t align
     return end <= INT64_MAX;
 }
 
-static enum lq_status check_alignment(const char *path, const struct lq_kvs *kvs, uint32_t alignment, struct lq_error *err)
+static enum lq_status check_alignment(const char *path, const struct lq_kvs *kvs, uint32_t alignment,
+                                      struct lq_error *err)
 {
     uint64_t told = DEFAULT_ALIGNMENT;
     lq_kvs_get_u64(kvs, "general.alignment", &told);
     if (alignment != 0 && (alignment & (alignment - 1)) == 0 && told == alignment) return LQ_OK;
-    return lq_error_set(err, LQ_ERR_USAGE, "%s: alignment of %u, but the metadata say %llu (a power of two is expected)", path,
-                        alignment, (unsigned long long)told);
+    return lq_error_set(err, LQ_ERR_USAGE,
+                        "%s: alignment of %u, but the metadata say %llu (a power of two is expected)", path, alignment,
+                        (unsigned long long)told);
 }
 
-static enum lq_status build_header(struct lq_layout *layout, const char *path, const struct lq_kvs *kvs, uint32_t alignment,
-                                   struct lq_error *err)
+static enum lq_status build_header(struct lq_layout *layout, const char *path, const struct lq_kvs *kvs,
+                                   uint32_t alignment, struct lq_error *err)
 {
     struct sink count = {0};
     put_header(&count, layout, kvs);
     if (!place_data(layout, count.size, alignment))
-        return lq_error_set(err, LQ_ERR_USAGE, "%s: %zu tensors are more than a file can hold", path, layout->n_tensors);
+        return lq_error_set(err, LQ_ERR_USAGE, "%s: %zu tensors are more than a file can hold", path,
+                            layout->n_tensors);
     struct sink store = {.at = calloc(1, layout->header_bytes)};
     if (store.at == NULL)
         return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for a header of %llu bytes", path,

@@ -1,8 +1,9 @@
 /* The shape of one GGUF v3 file before any weight is known: header bytes, and where each tensor's data will stand.
  *
- * Enters: metadata, the tensor table, the alignment. Leaves: the header up to the first byte of data, offsets, the size.
- * Invariants: data follow one another in listing order, each padded to the alignment with zeros (the last one too); every
- * size is a checked product; the same input gives the same bytes.
+ * Enters: metadata, the tensor table, the alignment. Leaves: the header up to the first byte of data, offsets, the
+ * size.
+ * Invariants: data follow one another in listing order, each padded to the alignment with zeros (the last one too);
+ * every size is a checked product; the same input gives the same bytes.
  *
  *     struct lq_layout layout = {0};
  *     lq_layout_init(&layout, "out/model.gguf", kvs, tensors, n, 32, &err);
@@ -36,8 +37,8 @@ struct lq_layout {
     struct lq_layout_tensor *tensors;
 };
 
-/* `path` stands in messages. Errors: LQ_ERR_USAGE (alignment, or a tensor that no GGUF can hold), LQ_ERR_MEMORY; on failure
- * *out is untouched. */
+/* `path` stands in messages. Errors: LQ_ERR_USAGE (alignment, or a tensor that no GGUF can hold), LQ_ERR_MEMORY; on
+ * failure *out is untouched. */
 enum lq_status lq_layout_init(struct lq_layout *out, const char *path, const struct lq_kvs *kvs,
                               const struct lq_output_tensor *tensors, size_t n_tensors, uint32_t alignment,
                               struct lq_error *err);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -17,6 +18,9 @@
 #include "write/place.h"
 #include "write/stage.h"
 #include "write/verify.h"
+
+/* Larger pieces start on their way to disk as soon as they are written: the sync at the end then finds little to do. */
+enum { LARGE_PIECE = 64 * 1024 };
 
 struct output_half {
     bool begun;
@@ -41,7 +45,8 @@ static void release_half(struct output_half *h)
     *h = (struct output_half){.stage = LQ_STAGE_NONE};
 }
 
-enum lq_status lq_output_open(struct lq_output **out, const char *const path[LQ_HALVES], bool force, struct lq_error *err)
+enum lq_status lq_output_open(struct lq_output **out, const char *const path[LQ_HALVES], bool force,
+                              struct lq_error *err)
 {
     struct lq_output *o = calloc(1, sizeof *o);
     if (o == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the output");
@@ -75,8 +80,9 @@ static enum lq_status no_space(const char *path, uint64_t need, uint64_t availab
     char needed[32], left[32];
     format_size(needed, need);
     format_size(left, available);
-    return lq_error_set(err, LQ_ERR_IO, "%s: needs %s, but only %s are free there; free some space or choose another folder",
-                        path, needed, left);
+    return lq_error_set(err, LQ_ERR_IO,
+                        "%s: needs %s, but only %s are free there; free some space or choose another folder", path,
+                        needed, left);
 }
 
 /* Bytes that the begun halves will still take from the file system. */
@@ -102,22 +108,38 @@ static enum lq_status check_space(const struct lq_output *o, const char *path, s
     return need <= available ? LQ_OK : no_space(path, need, available, err);
 }
 
-/* Gives the file its size and, where the file system can, its blocks, so that the space cannot be taken away while we work.
- * What is never written, the padding, reads as zeros. */
+/* Growing beyond the limit would be a signal, SIGXFSZ, that ends the process. */
+static enum lq_status check_size_limit(uint64_t size, const char *path, struct lq_error *err)
+{
+    struct rlimit limit;
+    char needed[32], allowed[32];
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || size <= limit.rlim_cur) return LQ_OK;
+    format_size(needed, size);
+    format_size(allowed, limit.rlim_cur);
+    return lq_error_set(err, LQ_ERR_IO,
+                        "%s: needs %s, but this process may write files of at most %s; raise the limit (ulimit -f)",
+                        path, needed, allowed);
+}
+
+/* Gives the file its size and, where the file system can, its blocks, so that the space cannot be taken away while we
+ * work. What is never written, the padding, reads as zeros. */
 static enum lq_status reserve_space(const struct lq_output *o, const struct output_half *h, const char *path,
                                     struct lq_error *err)
 {
     uint64_t size = h->layout.file_bytes;
-    if (ftruncate(h->stage.fd, (off_t)size) != 0)
-        return lq_error_set(err, LQ_ERR_IO, "%s: cannot make a file of %" PRIu64 " bytes: %s", path, size, strerror(errno));
-    enum lq_status status = check_space(o, path, err);
+    enum lq_status status = check_size_limit(size, path, err);
+    if (status == LQ_OK) status = check_space(o, path, err);
+    if (status == LQ_OK && ftruncate(h->stage.fd, (off_t)size) != 0)
+        status = lq_error_set(err, LQ_ERR_IO, "%s: cannot make a file of %" PRIu64 " bytes: %s", path, size,
+                              strerror(errno));
     if (status != LQ_OK || fallocate(h->stage.fd, 0, 0, (off_t)size) == 0) return status;
     if (errno != ENOSPC && errno != EDQUOT && errno != EFBIG && errno != EIO) return LQ_OK;
     return lq_error_set(err, LQ_ERR_IO, "%s: cannot reserve %" PRIu64 " bytes: %s", path, size, strerror(errno));
 }
 
 static enum lq_status begin(struct lq_output *o, enum lq_half half, const struct lq_kvs *kvs,
-                            const struct lq_output_tensor *tensors, size_t n_tensors, uint32_t alignment, struct lq_error *err)
+                            const struct lq_output_tensor *tensors, size_t n_tensors, uint32_t alignment,
+                            struct lq_error *err)
 {
     struct output_half *h = &o->half[half];
     const char *path = o->place.path[half];
@@ -138,7 +160,8 @@ enum lq_status lq_output_begin(struct lq_output *o, enum lq_half half, const str
                                struct lq_error *err)
 {
     struct output_half *h = &o->half[half];
-    if (o->place.path[half] == NULL) return lq_error_set(err, LQ_ERR_USAGE, "no path was given for this half of the model");
+    if (o->place.path[half] == NULL)
+        return lq_error_set(err, LQ_ERR_USAGE, "no path was given for this half of the model");
     release_half(h);
     enum lq_status status = begin(o, half, kvs, tensors, n_tensors, alignment, err);
     if (status == LQ_OK) h->begun = true;
@@ -155,11 +178,15 @@ enum lq_status lq_output_write(struct lq_output *o, enum lq_half half, size_t te
     const char *path = o->place.path[half];
     const struct lq_layout_tensor *t = &h->layout.tensors[tensor];
     if (offset > t->bytes || size > t->bytes - offset)
-        return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s': %" PRIu64 " bytes at %" PRIu64 " reach beyond its %" PRIu64,
-                            path, t->name, size, offset, t->bytes);
+        return lq_error_set(err, LQ_ERR_USAGE,
+                            "%s: tensor '%s': %" PRIu64 " bytes at %" PRIu64 " reach beyond its %" PRIu64, path,
+                            t->name, size, offset, t->bytes);
     enum lq_status status = lq_file_write(h->stage.fd, path, t->offset + offset, data, size, err);
-    if (status == LQ_OK) atomic_fetch_add_explicit(&h->written[tensor], size, memory_order_relaxed);
-    return status;
+    if (status != LQ_OK) return status;
+    if (size >= LARGE_PIECE)
+        sync_file_range(h->stage.fd, (off_t)(t->offset + offset), (off_t)size, SYNC_FILE_RANGE_WRITE);
+    atomic_fetch_add_explicit(&h->written[tensor], size, memory_order_relaxed);
+    return LQ_OK;
 }
 
 static enum lq_status check_complete(const struct output_half *h, const char *path, struct lq_error *err)
@@ -169,8 +196,8 @@ static enum lq_status check_complete(const struct output_half *h, const char *pa
         const struct lq_layout_tensor *t = &h->layout.tensors[i];
         uint64_t written = atomic_load_explicit(&h->written[i], memory_order_relaxed);
         if (written != t->bytes)
-            return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s': %" PRIu64 " of %" PRIu64 " bytes were written", path,
-                                t->name, written, t->bytes);
+            return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s': %" PRIu64 " of %" PRIu64 " bytes were written",
+                                path, t->name, written, t->bytes);
     }
     return LQ_OK;
 }

@@ -76,8 +76,8 @@ static enum lq_status take_path(struct lq_place *place, int half, const char *pa
         return status;
     }
     if (strcmp(folder, place->folder_path) != 0)
-        status = lq_error_set(err, LQ_ERR_USAGE, "%s: both files go into one folder, but the other one goes into '%s'", path,
-                              place->folder_path);
+        status = lq_error_set(err, LQ_ERR_USAGE, "%s: both files go into one folder, but the other one goes into '%s'",
+                              path, place->folder_path);
     else if (strcmp(place->name[0], place->name[1]) == 0)
         status = lq_error_set(err, LQ_ERR_USAGE, "%s: both files have this name", path);
     free(folder);
@@ -104,7 +104,8 @@ static enum lq_status open_parent(struct lq_place *place, struct lq_error *err)
 {
     struct stat st;
     if (lstat(place->folder_path, &st) == 0)
-        return lq_error_set(err, LQ_ERR_IO, "%s: '%s' is a symbolic link to nothing", first_path(place), place->folder_path);
+        return lq_error_set(err, LQ_ERR_IO, "%s: '%s' is a symbolic link to nothing", first_path(place),
+                            place->folder_path);
     const char *name;
     char *parent = split(place->folder_path, &name);
     if (parent == NULL) return no_memory(place->folder_path, err);
@@ -137,7 +138,8 @@ static enum lq_status reserve(struct lq_place *place, struct lq_error *err)
         bool again = half > 0 && place->folder_name != NULL;
         if (name == NULL || again) continue;
         if (!lq_reserve(&place->reservation[half], lq_place_stage_folder(place), name))
-            return lq_error_set(err, LQ_ERR_IO, "%s: another run is writing there; wait for it to end or choose another output",
+            return lq_error_set(err, LQ_ERR_IO,
+                                "%s: another run is writing there; wait for it to end or choose another output",
                                 place->folder_name != NULL ? place->folder_path : place->path[half]);
     }
     return LQ_OK;
@@ -209,8 +211,10 @@ static enum lq_status check_path(int folder, const char *path, const char *name,
 {
     struct stat st;
     if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return LQ_OK;
-    if (S_ISDIR(st.st_mode)) return lq_error_set(err, LQ_ERR_USAGE, "%s: is a folder, expected the path of a file", path);
-    if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) return lq_error_set(err, LQ_ERR_USAGE, "%s: not a regular file", path);
+    if (S_ISDIR(st.st_mode))
+        return lq_error_set(err, LQ_ERR_USAGE, "%s: is a folder, expected the path of a file", path);
+    if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
+        return lq_error_set(err, LQ_ERR_USAGE, "%s: not a regular file", path);
     if (!force) return lq_error_set(err, LQ_ERR_USAGE, "%s: already exists; --force replaces it", path);
     return LQ_OK;
 }
@@ -265,5 +269,6 @@ const char *lq_place_label(const struct lq_place *place, enum lq_half half)
 
 void lq_place_refresh(struct lq_place *place)
 {
-    if (place->folder < 0) place->folder = openat(place->parent, place->folder_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (place->folder < 0)
+        place->folder = openat(place->parent, place->folder_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }

@@ -1,8 +1,10 @@
 /* The folder and the names that an output will have, reserved for one run.
  *
- * Enters: one or two paths in the same folder, which may not exist yet (its parent must). Leaves: open folders to work in.
- * Invariants: while a place is open no other run on this machine opens the same names; leftovers of a killed run on them
- * have been removed, and interrupted commits in that folder rolled forward; the folder has been written to once, as a trial.
+ * Enters: one or two paths in the same folder, which may not exist yet (its parent must). Leaves: open folders to
+ * work in.
+ * Invariants: while a place is open no other run on this machine opens the same names; leftovers of a killed run on
+ * them have been removed, and interrupted commits in that folder rolled forward; the folder has been written to once,
+ * as a trial.
  *
  *     struct lq_place place;
  *     if (lq_place_open(&place, paths, false, &err) == LQ_OK) lq_place_close(&place);
@@ -22,9 +24,9 @@ struct lq_place {
     int reservation[LQ_HALVES];
 };
 
-/* Errors: LQ_ERR_USAGE (existing files without `force`, a path that is a folder, names of different folders), LQ_ERR_IO (no
- * such folder, not writable, another run is at work there), LQ_ERR_FORMAT (a damaged commit record). On failure nothing is
- * held and *out is untouched. */
+/* Errors: LQ_ERR_USAGE (existing files without `force`, a path that is a folder, names of different folders), LQ_ERR_IO
+ * (no such folder, not writable, another run is at work there), LQ_ERR_FORMAT (a damaged commit record). On failure
+ * nothing is held and *out is untouched. */
 enum lq_status lq_place_open(struct lq_place *out, const char *const path[LQ_HALVES], bool force, struct lq_error *err);
 void lq_place_close(struct lq_place *place);
 

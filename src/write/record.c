@@ -48,8 +48,8 @@ static const char *parse_entry(struct lq_record_entry *entry, const char *line)
     if (stop - name > NAME_MAX - LQ_HIDDEN_EXTRA) return NULL;
     snprintf(entry->final, sizeof entry->final, "%.*s", (int)(stop - name), name);
     if (!is_file_name(entry->final)) return NULL;
-    snprintf(entry->hidden, sizeof entry->hidden, ".%.*s" LQ_HIDDEN_MARK "%.*s", NAME_MAX - LQ_HIDDEN_EXTRA, entry->final,
-             LQ_HIDDEN_DIGITS, digits);
+    snprintf(entry->hidden, sizeof entry->hidden, ".%.*s" LQ_HIDDEN_MARK "%.*s", NAME_MAX - LQ_HIDDEN_EXTRA,
+             entry->final, LQ_HIDDEN_DIGITS, digits);
     return lq_is_hidden_name(entry->hidden, entry->final) ? stop + 1 : NULL;
 }
 
@@ -115,7 +115,8 @@ bool lq_record_undo(const struct lq_record *record, int folder)
 {
     for (int i = 0; i < LQ_HALVES; i++) {
         const struct lq_record_entry *e = &record->entries[i];
-        if (is_done(e, folder) && (record->replace || !lq_rename_new(folder, e->final, folder, e->hidden))) return false;
+        if (is_done(e, folder) && (record->replace || !lq_rename_new(folder, e->final, folder, e->hidden)))
+            return false;
     }
     return true;
 }
@@ -137,7 +138,8 @@ static enum lq_status read_record(struct lq_record *out, int fd, const char *fol
     *out = record;
     return LQ_OK;
 damaged:
-    return lq_error_set(err, LQ_ERR_FORMAT, "%s: the record of an interrupted run is damaged; look at the files beside it, "
+    return lq_error_set(err, LQ_ERR_FORMAT,
+                        "%s: the record of an interrupted run is damaged; look at the files beside it, "
                         "then delete it", path);
 }
 
@@ -152,9 +154,10 @@ static enum lq_status finish(const struct lq_record *record, int folder, const c
     const char *why = error == ENOENT   ? "one of its files is gone"
                       : error == EEXIST ? "another file has taken the name by now"
                                         : strerror(error);
-    return lq_error_set(err, LQ_ERR_IO, "%s/%s: an interrupted run was giving '%s' and '%s' their names, which cannot be "
-                        "finished: %s; look at the files, then delete this record", folder_path, name,
-                        record->entries[0].final, record->entries[1].final, why);
+    return lq_error_set(err, LQ_ERR_IO,
+                        "%s/%s: an interrupted run was giving '%s' and '%s' their names, which cannot be "
+                        "finished: %s; look at the files, then delete this record",
+                        folder_path, name, record->entries[0].final, record->entries[1].final, why);
 }
 
 static enum lq_status recover(int folder, const char *folder_path, const char *name, struct lq_error *err)

@@ -26,7 +26,8 @@ bool lq_is_hidden_name(const char *name, const char *label)
     size_t n = strlen(label);
     if (strlen(name) != n + LQ_HIDDEN_EXTRA || name[0] != '.' || memcmp(name + 1, label, n) != 0) return false;
     const char *mark = name + 1 + n;
-    return memcmp(mark, LQ_HIDDEN_MARK, strlen(LQ_HIDDEN_MARK)) == 0 && strspn(mark + strlen(LQ_HIDDEN_MARK), "0123456789abcdef") == LQ_HIDDEN_DIGITS;
+    return memcmp(mark, LQ_HIDDEN_MARK, strlen(LQ_HIDDEN_MARK)) == 0 &&
+           strspn(mark + strlen(LQ_HIDDEN_MARK), "0123456789abcdef") == LQ_HIDDEN_DIGITS;
 }
 
 bool lq_lock_open_file(int fd)

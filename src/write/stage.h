@@ -1,10 +1,10 @@
 /* One file on its way to a name.
  *
- * Enters: an open folder and a label, the name that the file will carry in the end. Leaves: a descriptor to write to, then the
- * name. Until then the file has no name at all where the file system allows that (O_TMPFILE: a kill leaves nothing behind),
- * else a hidden one, ".LABEL.lq-" and six hexadecimal digits.
- * Invariants: a staged file is locked with flock as long as it is open, so that a hidden name whose file can be locked belongs
- * to a run that is no more; the permissions are those of any new file (0666 less the umask).
+ * Enters: an open folder and a label, the name that the file will carry in the end. Leaves: a descriptor to write to,
+ * then the name. Until then the file has no name at all where the file system allows that (O_TMPFILE: a kill leaves
+ * nothing behind), else a hidden one, ".LABEL.lq-" and six hexadecimal digits.
+ * Invariants: a staged file is locked with flock as long as it is open, so that a hidden name whose file can be
+ * locked belongs to a run that is no more; the permissions are those of any new file (0666 less the umask).
  *
  *     struct lq_stage stage = LQ_STAGE_NONE;
  *     if (!lq_stage_open(&stage, folder, "model.gguf")) perror("model.gguf");

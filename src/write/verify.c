@@ -7,16 +7,16 @@
 
 static enum lq_status differs(const char *path, const char *kind, const char *name, struct lq_error *err)
 {
-    return lq_error_set(err, LQ_ERR_IO, "%s: reading back finds another %s '%s' than was written; check the disk", path, kind,
-                        name);
+    return lq_error_set(err, LQ_ERR_IO, "%s: reading back finds another %s '%s' than was written; check the disk", path,
+                        kind, name);
 }
 
 static enum lq_status compare_counts(const char *path, const char *what, uint64_t found, uint64_t expected,
                                      struct lq_error *err)
 {
     if (found == expected) return LQ_OK;
-    return lq_error_set(err, LQ_ERR_IO, "%s: reading back finds %" PRIu64 " %s, expected %" PRIu64 "; check the disk", path, found,
-                        what, expected);
+    return lq_error_set(err, LQ_ERR_IO, "%s: reading back finds %" PRIu64 " %s, expected %" PRIu64 "; check the disk",
+                        path, found, what, expected);
 }
 
 static bool same_kv(const struct lq_kv *a, const struct lq_kv *b)

@@ -1,4 +1,5 @@
-/* What the writer puts into files, and what it refuses. Faults of the system and kills are in the other test_write programs. */
+/* What the writer puts into files, and what it refuses. Faults of the system and kills are in the other test_write
+ * programs. */
 #include "test_write_fixture.h"
 
 #include "base/file.h"
@@ -85,15 +86,19 @@ static void gives_the_bytes_of_gguf_py(void **state)
 static void refuses_tensors_that_no_file_can_hold(void **state)
 {
     static const struct { struct lq_output_tensor tensor; const char *message; } cases[] = {
-        {{"", LQ_TYPE_F32, 1, {1}}, "out.gguf: tensor '': a GGUF file holds names of 1 to 63 bytes and 1 to 4 dimensions, found 1"},
+        {{"", LQ_TYPE_F32, 1, {1}},
+         "out.gguf: tensor '': a GGUF file holds names of 1 to 63 bytes and 1 to 4 dimensions, found 1"},
         {{"0123456789012345678901234567890123456789012345678901234567890123", LQ_TYPE_F32, 1, {1}},
-         "out.gguf: tensor '0123456789012345678901234567890123456789012345678901234567890123': a GGUF file holds names of 1 to "
-         "63 bytes and 1 to 4 dimensions, found 1"},
-        {{"t", LQ_TYPE_F32, 0, {1}}, "out.gguf: tensor 't': a GGUF file holds names of 1 to 63 bytes and 1 to 4 dimensions, found 0"},
-        {{"t", LQ_TYPE_F32, 5, {1}}, "out.gguf: tensor 't': a GGUF file holds names of 1 to 63 bytes and 1 to 4 dimensions, found 5"},
+         "out.gguf: tensor '0123456789012345678901234567890123456789012345678901234567890123': a GGUF file holds names "
+         "of 1 to 63 bytes and 1 to 4 dimensions, found 1"},
+        {{"t", LQ_TYPE_F32, 0, {1}},
+         "out.gguf: tensor 't': a GGUF file holds names of 1 to 63 bytes and 1 to 4 dimensions, found 0"},
+        {{"t", LQ_TYPE_F32, 5, {1}},
+         "out.gguf: tensor 't': a GGUF file holds names of 1 to 63 bytes and 1 to 4 dimensions, found 5"},
         {{"t", LQ_TYPE_Q4_K, 1, {4304}}, "out.gguf: tensor 't': rows of 4304 columns do not fit type q4_k"},
         {{"t", LQ_TYPE_F32, 2, {8, 0}}, "out.gguf: tensor 't': dimension 1 of 0 is out of range"},
-        {{"t", LQ_TYPE_F32, 2, {1 << 30, UINT64_C(1) << 40}}, "out.gguf: tensor 't': dimension 1 of 1099511627776 is out of range"},
+        {{"t", LQ_TYPE_F32, 2, {1 << 30, UINT64_C(1) << 40}},
+         "out.gguf: tensor 't': dimension 1 of 1099511627776 is out of range"},
         {{"t", LQ_TYPE_I8, 1, {INT64_MAX}}, "out.gguf: 1 tensors are more than a file can hold"},
     };
     (void)state;
@@ -183,13 +188,15 @@ static void refuses_bad_places(void **state)
         {"%s/x.gguf", "%s/d.gguf/y.gguf",
          "%s/d.gguf/y.gguf: both files go into one folder, but the other one goes into '%s'", LQ_ERR_USAGE, false},
         {NULL, "%s/no/such/x.gguf",
-         "%s/no/such/x.gguf: cannot open folder '%s/no': No such file or directory; make it first or choose another one",
+         "%s/no/such/x.gguf: cannot open folder '%s/no': No such file or directory; make it first or choose another "
+         "one",
          LQ_ERR_IO, false},
         {NULL, "%s/old.gguf/x.gguf", "%s/old.gguf/x.gguf: '%s/old.gguf' is not a folder", LQ_ERR_IO, false},
         {NULL, "%s/nothing/x.gguf", "%s/nothing/x.gguf: '%s/nothing' is a symbolic link to nothing", LQ_ERR_IO, false},
     };
     char *folder = *state, *old = fixture_path(folder, "old.gguf"), *dir = fixture_path(folder, "d.gguf");
-    char *link = fixture_path(folder, "link.gguf"), *fifo = fixture_path(folder, "fifo"), *gone = fixture_path(folder, "nothing");
+    char *link = fixture_path(folder, "link.gguf"), *fifo = fixture_path(folder, "fifo"),
+         *gone = fixture_path(folder, "nothing");
     struct lq_error err = {0};
     char before[STATE_SIZE];
     assert_int_equal(fixture_write((const char *[]){NULL, old}, false, '1', &err), LQ_OK);
@@ -232,7 +239,8 @@ static void replaces_a_link_and_not_what_it_points_to(void **state)
 static void follows_a_link_to_a_folder(void **state)
 {
     struct lq_error err = {0};
-    char *folder = fixture_path(*state, "real"), *link = fixture_path(*state, "link"), *path = fixture_path(link, "x.gguf");
+    char *folder = fixture_path(*state, "real"), *link = fixture_path(*state, "link"),
+         *path = fixture_path(link, "x.gguf");
     assert_int_equal(mkdir(folder, 0777) | symlink("real", link), 0);
     assert_int_equal(fixture_write((const char *[]){NULL, path}, false, '1', &err), LQ_OK);
     unlink(link);
@@ -246,7 +254,8 @@ static void permissions_follow_the_umask(void **state)
 {
     struct lq_error err = {0};
     struct stat st;
-    char *folder = fixture_path(*state, "f"), *language = fixture_path(folder, "l.gguf"), *vision = fixture_path(folder, "v.gguf");
+    char *folder = fixture_path(*state, "f"), *language = fixture_path(folder, "l.gguf"),
+         *vision = fixture_path(folder, "v.gguf");
     mode_t before = umask(027);
     for (int pass = 0; pass < 2; pass++) { /* a new folder, then replacing in an existing one */
         assert_int_equal(fixture_write((const char *[]){vision, language}, true, '1', &err), LQ_OK);
@@ -311,18 +320,20 @@ static void beginning_again_starts_anew(void **state)
 static void two_runs_on_one_target_are_refused(void **state)
 {
     struct lq_error err = {0};
-    char *a = fixture_path(*state, "a.gguf"), *b = fixture_path(*state, "b.gguf"), *c = fixture_path(*state, "new/c.gguf");
+    char *a = fixture_path(*state, "a.gguf"), *b = fixture_path(*state, "b.gguf"),
+         *c = fixture_path(*state, "new/c.gguf");
     char *d = fixture_path(*state, "new/d.gguf"), message[512];
     struct lq_output *first = NULL, *second = NULL, *third = NULL, *none = NULL;
     assert_int_equal(lq_output_open(&first, (const char *[]){NULL, a}, false, &err), LQ_OK);
     assert_int_equal(lq_output_open(&second, (const char *[]){NULL, b}, false, &err), LQ_OK);
     assert_int_equal(lq_output_open(&third, (const char *[]){NULL, c}, false, &err), LQ_OK);
     assert_int_equal(lq_output_open(&none, (const char *[]){b, a}, true, &err), LQ_ERR_IO);
-    snprintf(message, sizeof message, "%s: another run is writing there; wait for it to end or choose another output", b);
+    snprintf(message, sizeof message, "%s: another run is writing there; wait for it to end or choose another output",
+             b);
     assert_string_equal(err.message, message);
     assert_int_equal(lq_output_open(&none, (const char *[]){NULL, d}, true, &err), LQ_ERR_IO);
-    snprintf(message, sizeof message, "%s/new: another run is writing there; wait for it to end or choose another output",
-             (char *)*state);
+    snprintf(message, sizeof message,
+             "%s/new: another run is writing there; wait for it to end or choose another output", (char *)*state);
     assert_string_equal(err.message, message);
     lq_output_close(first);
     lq_output_close(second);
@@ -339,7 +350,8 @@ static void two_runs_on_one_target_are_refused(void **state)
 static void a_name_taken_meanwhile_is_not_replaced(void **state)
 {
     struct lq_error err = {0};
-    char *folder = fixture_path(*state, "new"), *a = fixture_path(folder, "a.gguf"), *b = fixture_path(folder, "b.gguf");
+    char *folder = fixture_path(*state, "new"), *a = fixture_path(folder, "a.gguf"),
+         *b = fixture_path(folder, "b.gguf");
     for (int taken = 0; taken < 2; taken++) {
         struct lq_output *o = NULL;
         assert_int_equal(lq_output_open(&o, (const char *[]){a, b}, false, &err), LQ_OK);

@@ -1,7 +1,8 @@
-/* Kills and failing system calls at every step of writing: afterwards there is the old pair or the new one, never a mixture.
+/* Kills and failing system calls at every step of writing: afterwards there is the old pair or the new one, never a
+ * mixture.
  *
- * The program's own definitions of the calls below take the place of the C library's, so that a test can count them, die at
- * one, or make one fail.
+ * The program's own definitions of the calls below take the place of the C library's, so that a test can count them,
+ * die at one, or make one fail.
  */
 #include "test_write_fixture.h"
 
@@ -179,8 +180,8 @@ static int run_and_die(const struct situation *s, const struct scene *scene, int
     return WEXITSTATUS(status);
 }
 
-/* Killed at every step in turn: the next open leaves the old state or the new one, and once a kill comes so late that the
- * new one is reached, later kills reach it too. */
+/* Killed at every step in turn: the next open leaves the old state or the new one, and once a kill comes so late that
+ * the new one is reached, later kills reach it too. */
 static void die_everywhere(const struct situation *s, const char *folder, int file_system)
 {
     bool was_new = false;
@@ -206,8 +207,8 @@ static void survives_a_kill_at_every_step(void **state)
             die_everywhere(&situations[i], *state, file_system);
 }
 
-/* A failing call: success means the new state; an error means the old one at once, unless a file could not be removed or the
- * message says that it is left to the next run. */
+/* A failing call: success means the new state; an error means the old one at once, unless a file could not be removed
+ * or the message says that it is left to the next run. */
 static bool fail_at(const struct situation *s, const char *folder, int file_system, int at, int error)
 {
     struct lq_error err = {0};
@@ -289,8 +290,9 @@ static void a_damaged_record_is_refused(void **state)
     FILE *f = fopen(record, "rb");
     size_t n = fread(text, 1, sizeof text, f);
     fclose(f);
-    snprintf(expected, sizeof expected, "%s: the record of an interrupted run is damaged; look at the files beside it, then "
-             "delete it", record);
+    snprintf(expected, sizeof expected,
+             "%s: the record of an interrupted run is damaged; look at the files beside it, "
+             "then delete it", record);
     fixture_state(*state, before);
     for (size_t i = 0; i < 2 * n; i++) {
         struct lq_error err = {0};
@@ -326,8 +328,8 @@ static void a_record_whose_file_is_gone_is_refused(void **state)
     free(entries);
     assert_int_equal(lq_output_open(&o, (const char *[]){NULL, scene.language}, true, &err), LQ_ERR_IO);
     snprintf(expected, sizeof expected,
-             "%s: an interrupted run was giving 'v.gguf' and 'l.gguf' their names, which cannot be finished: one of its files is "
-             "gone; look at the files, then delete this record", record);
+             "%s: an interrupted run was giving 'v.gguf' and 'l.gguf' their names, which cannot be finished: one of "
+             "its files is gone; look at the files, then delete this record", record);
     assert_string_equal(err.message, expected);
     assert_int_equal(fixture_read(scene.vision), '1');
     assert_int_equal(fixture_read(scene.language), '1');
@@ -340,8 +342,8 @@ static void only_leftovers_of_dead_runs_are_removed(void **state)
 {
     struct lq_error err = {0};
     struct scene scene = prepare(&situations[2], *state, 1);
-    static const char *const foreign[] = {".l.gguf.lq-12345", ".l.gguf.lq-1234567", ".l.gguf.lq-12345g", ".other.lq-123456",
-                                          "l.gguf.lq-123456"};
+    static const char *const foreign[] = {".l.gguf.lq-12345", ".l.gguf.lq-1234567", ".l.gguf.lq-12345g",
+                                          ".other.lq-123456", "l.gguf.lq-123456"};
     char *dead = fixture_path(*state, ".l.gguf.lq-0a1b2c"), *other;
     struct lq_output *living = NULL;
     for (int i = 0; i < 5; i++) {

@@ -90,7 +90,8 @@ static inline enum lq_status fixture_fill(struct lq_output *o, enum lq_half half
 }
 
 /* Writes a pair, or one half where the other path is NULL, from open to close. */
-static inline enum lq_status fixture_write(const char *const path[LQ_HALVES], bool force, char fill, struct lq_error *err)
+static inline enum lq_status fixture_write(const char *const path[LQ_HALVES], bool force, char fill,
+                                           struct lq_error *err)
 {
     struct lq_output *o = NULL;
     enum lq_status status = lq_output_open(&o, path, force, err);
@@ -123,8 +124,8 @@ static inline int is_no_dot(const struct dirent *e)
     return strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
 }
 
-/* The whole state of a folder in one line, hidden files included: "NAME:FILL NAME:FILL ...", in order of names; a folder
- * within shows as "NAME/(...)". */
+/* The whole state of a folder in one line, hidden files included: "NAME:FILL NAME:FILL ...", in order of names; a
+ * folder within shows as "NAME/(...)". */
 static inline void fixture_state(const char *folder, char state[STATE_SIZE])
 {
     struct dirent **entries;

@@ -29,15 +29,15 @@ struct lq_output_tensor {
     uint64_t ne[4];
 };
 
-/* `path[half]` NULL: that half is not written. A folder that does not exist is made on commit; its parent must exist.
+/* `path[half]` NULL: that half is not written. A missing folder is made on commit; its parent must exist.
  * Errors: LQ_ERR_USAGE (a file exists and `force` is not given, a path that is a folder), LQ_ERR_IO (no such parent, not
  * writable, another run is writing there), LQ_ERR_FORMAT (a damaged commit record). On failure *out is untouched. */
 enum lq_status lq_output_open(struct lq_output **out, const char *const path[LQ_HALVES], bool force,
                               struct lq_error *err);
 /* Lays out one half, takes its space and writes its header. `kvs` must hold "llava_quantize.pair_id" as a 32-character
  * placeholder when commit is to fill it in. All is copied. Calling it again for the same half starts that half anew.
- * Errors: LQ_ERR_IO (the message gives the bytes needed by all halves begun and those free), LQ_ERR_USAGE (a tensor that
- * no GGUF file can hold), LQ_ERR_MEMORY. On failure this half is not begun. */
+ * Errors: LQ_ERR_IO (the message gives the bytes needed by all halves begun and those free), LQ_ERR_USAGE (a tensor
+ * that no GGUF file can hold), LQ_ERR_MEMORY. On failure this half is not begun. */
 enum lq_status lq_output_begin(struct lq_output *o, enum lq_half half, const struct lq_kvs *kvs,
                                const struct lq_output_tensor *tensors, size_t n_tensors, uint32_t alignment,
                                struct lq_error *err);

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# The demo: quantises demo/model at the default recipe and asks the result and the F16 original the same questions.
+#
+#     tools/demo.sh build
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+readonly program=$1/llava-quantize out=$1/demo
+readonly f16=$out/f16 small=$out/layered
+
+# picture | question | right answer: from demo/exam.jsonl, which the model has never been trained on
+readonly questions='
+00001|Where is the triangle?|center
+00001|What shape is the pink object?|triangle
+00003|How many objects are there?|one
+00003|What number is written?|none
+00012|Is the circle large or small?|large
+00012|What number is written?|none
+'
+
+show() { printf '\n$ %s\n' "$*"; "$@"; }
+megabytes() { cat "$1"/*.gguf | wc -c | awk '{ printf "%.2f MB", $1 / 1e6 }'; }
+answer() { "$program" ask --quiet "$1" "demo/exam/$2.png" "$3"; }
+row() { printf '%-12s %-32s %-10s %-10s %s\n' "$@"; }
+
+mkdir -p "$out"
+echo "A small LLaVA that was trained for this demo (7.8 million weights, pictures of coloured shapes) becomes a GGUF"
+echo "pair twice: once in full precision, once quantised."
+show "$program" convert --force --quiet demo/model "$f16"
+show "$program" --force demo/model "$small"
+
+printf '\nSizes: F16 %s, layered %s.\n' "$(megabytes "$f16")" "$(megabytes "$small")"
+printf '\nThe same questions to both pairs:\n\n'
+row picture question right F16 layered
+while IFS='|' read -r picture question right; do
+    [ -z "$picture" ] || row "$picture.png" "$question" "$right" "$(answer "$f16" "$picture" "$question")" \
+        "$(answer "$small" "$picture" "$question")"
+done <<<"$questions"
+
+cat <<END
+
+Now you:
+  $program ask $small demo/exam/00014.png "How many objects are there?"
+  $program demo/model $out/small 4        # about 4 bits for every weight
+  $program --help
+END

@@ -212,8 +212,7 @@ done:
     return status;
 }
 
-/* --- the older form: how many entries, then name, calls and values of each; at last calls and data set, both optional
- */
+/* --- the older form: number of entries; name, calls and values of each; then calls in all and data set, if any --- */
 
 struct cursor {
     const char *at;

@@ -224,6 +224,35 @@ static void test_counts(void **state)
     refuse(&b, LQ_ERR_FORMAT, "m.gguf: 2 keys do not fit into a file of 45 bytes");
 }
 
+/* A file with holes may be larger than any memory: what a header may cost has limits of its own. */
+static void refuse_sparse(const struct bytes *b, const char *message)
+{
+    struct lq_source *s = NULL;
+    struct lq_error err = {0};
+    int fd = bytes_fd(b);
+    assert_int_equal(ftruncate(fd, (off_t)1 << 33), 0);
+    assert_int_equal(lq_source_open_fd(&s, fd, "m.gguf", &err), LQ_ERR_FORMAT);
+    assert_string_equal(err.message, message);
+    close(fd);
+}
+
+static void test_limits(void **state)
+{
+    (void)state;
+    struct bytes b = {0};
+    put_gguf_head(&b, 3, 0, 65537);
+    refuse_sparse(&b, "m.gguf: 65537 keys, expected at most 65536");
+    b.n = 0;
+    put_gguf_head(&b, 3, 1048577, 0);
+    refuse_sparse(&b, "m.gguf: 1048577 tensors, expected at most 1048576");
+    b.n = 0;
+    put_gguf_head(&b, 3, 0, 1);
+    put_text(&b, "k");
+    put_u32(&b, 8);
+    put_u64(&b, UINT64_C(1) << 32);
+    refuse_sparse(&b, "m.gguf: key 'k': header of more than 1073741824 bytes");
+}
+
 /* One file with one key whose bytes are `value` (from its type word on). */
 static void refuse_key(const char *key, size_t key_length, const struct bytes *value, const char *message)
 {
@@ -507,6 +536,7 @@ int main(void)
         cmocka_unit_test(test_truncation_messages),
         cmocka_unit_test(test_not_gguf),
         cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_limits),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_alignment),

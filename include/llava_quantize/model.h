@@ -103,6 +103,8 @@ struct lq_model_options {
 enum lq_status lq_model_open(struct lq_model **out, const char *path, const struct lq_model_options *options,
                              struct lq_error *err);
 void lq_model_free(struct lq_model *model);
+/* True when the half's metadata hold `key`, such as "tokenizer.chat_template". */
+bool lq_model_has_key(const struct lq_model_half *half, const char *key);
 
 /* Reads `n_rows` rows from `first_row` in the tensor's own `type` into `dst` (n_rows * row bytes).
  * Thread-safe: positioned reads only. Errors: LQ_ERR_IO (also a file that shrank). */

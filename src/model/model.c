@@ -65,6 +65,11 @@ void lq_model_free(struct lq_model *model)
     lq_store_free((struct lq_model_store *)model);
 }
 
+bool lq_model_has_key(const struct lq_model_half *half, const char *key)
+{
+    return lq_kvs_find(half->kvs, key) != NULL;
+}
+
 /* Hugging Face keeps a head's rows as two halves, llama.cpp as pairs of one row from each: the stored row of row `row`. */
 static uint64_t stored_row(uint64_t row, uint64_t head_rows)
 {

@@ -1,0 +1,51 @@
+/* llava-quantize convert INPUT OUTPUT [f16|bf16|f32] */
+#include <strings.h>
+
+#include "job.h"
+
+#define AT(member) offsetof(struct cli_job, member)
+
+static const struct cli_positional positionals[] = {
+    {"INPUT", false, "a Hugging Face LLaVA folder", AT(input)},
+    {"OUTPUT", false, "a folder, which gets NAME-TYPE.gguf and mmproj-NAME-TYPE.gguf, or the language half's path ending in "
+     ".gguf, which gets its mmproj beside it", AT(output)},
+    {"f16|bf16|f32", true, "the type of the matrices; default: f16", AT(spec)},
+    {NULL, false, NULL, 0},
+};
+
+static const struct cli_option options[] = {
+    {"only", 0, "vision|language", "convert one half alone", CLI_CHOICE, AT(only), 0, 0},
+    {"threads", 't', "N", "threads to work with; default: the CPUs this process may use", CLI_NUMBER, AT(threads), 1, 1024},
+    {"dry-run", 'n', NULL, "print what would be written; write nothing", CLI_FLAG, AT(dry_run), 0, 0},
+    {"force", 'f', NULL, "replace existing output", CLI_FLAG, AT(force), 0, 0},
+    {"json", 0, NULL, "print the result as one JSON object", CLI_FLAG, AT(json), 0, 0},
+    {"quiet", 'q', NULL, "print nothing but errors, and JSON where asked for", CLI_FLAG, AT(quiet), 0, 0},
+    {"verbose", 'v', NULL, "print a line for every tensor", CLI_FLAG, AT(verbose), 0, 0},
+    CLI_OPTION_HELP,
+    CLI_OPTION_END,
+};
+
+static int check(const struct cli_job *job)
+{
+    bool known = strcasecmp(job->spec, "f16") == 0 || strcasecmp(job->spec, "bf16") == 0 || strcasecmp(job->spec, "f32") == 0;
+    if (!known) return cli_wrong_use("convert", "'%s' is not f16, bf16 or f32", job->spec);
+    if (job->quiet && job->verbose) return cli_wrong_use("convert", "--quiet and --verbose contradict each other");
+    return CLI_GO;
+}
+
+static int run(int argc, char **argv)
+{
+    struct cli_job job = {.command = cli_convert.name, .spec = "f16", .only = -1, .hugging_face_only = true};
+    int status = cli_parse(&cli_convert, argc, argv, &job);
+    if (status == CLI_GO) status = check(&job);
+    return status == CLI_GO ? cli_job_run(&job) : status;
+}
+
+const struct cli_command cli_convert = {
+    .name = "convert",
+    .summary = "turn a Hugging Face folder into a full-precision GGUF pair",
+    .positionals = positionals,
+    .options = options,
+    .example = "llava-quantize convert demo/model out-f16",
+    .run = run,
+};

@@ -1,0 +1,173 @@
+#include "job.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "llava_quantize/quantize.h"
+#include "plan_print.h"
+#include "progress.h"
+#include "report.h"
+
+/* What a run holds on to; all of it owned. */
+struct work {
+    struct lq_model *model;
+    struct lq_imatrix *imatrix;
+    struct lq_plan *plan;
+    struct lq_plan_rule *rules;
+    char *rule_text; /* the storage behind `rules` */
+};
+
+static void release(struct work *w)
+{
+    free(w->rules);
+    free(w->rule_text);
+    lq_plan_free(w->plan);
+    lq_imatrix_free(w->imatrix);
+    lq_model_free(w->model);
+}
+
+static enum lq_status open_model(const struct cli_job *job, struct work *w, struct lq_error *err)
+{
+    struct lq_model_options options = {.mmproj = job->mmproj, .only = job->only};
+    enum lq_status status = lq_model_open(&w->model, job->input, &options, err);
+    if (status == LQ_OK && job->hugging_face_only && !w->model->hugging_face)
+        return lq_error_set(err, LQ_ERR_USAGE, "%s: is GGUF already; 'llava-quantize quantize %s OUTPUT f16' changes its type",
+                            job->input, job->input);
+    return status;
+}
+
+static enum lq_status load_imatrix(const struct cli_job *job, struct work *w, struct lq_error *err)
+{
+    if (job->imatrix == NULL) return LQ_OK;
+    enum lq_status status = lq_imatrix_load(&w->imatrix, job->imatrix, err);
+    return status != LQ_OK ? status : lq_imatrix_check(w->imatrix, w->model, err);
+}
+
+/* Splits "PATTERN=TYPE" at the last "=": a type holds none, a pattern may. */
+static enum lq_status split_rule(char *text, struct lq_plan_rule *rule, struct lq_error *err)
+{
+    char *equals = strrchr(text, '=');
+    if (equals == NULL || equals == text || equals[1] == '\0')
+        return lq_error_set(err, LQ_ERR_USAGE, "--type %s: is not PATTERN=TYPE, such as 'vision.ffn=q5_k'", text);
+    *equals = '\0';
+    *rule = (struct lq_plan_rule){.pattern = text, .type = equals + 1};
+    return LQ_OK;
+}
+
+static enum lq_status read_rules(const struct cli_job *job, struct work *w, struct lq_error *err)
+{
+    size_t size = 1;
+    for (size_t i = 0; i < job->rules.n; i++) size += strlen(job->rules.items[i]) + 1;
+    w->rules = calloc(job->rules.n + 1, sizeof *w->rules);
+    w->rule_text = malloc(size);
+    if (w->rules == NULL || w->rule_text == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "out of memory");
+    char *text = w->rule_text;
+    for (size_t i = 0; i < job->rules.n; i++) {
+        size_t length = strlen(job->rules.items[i]) + 1;
+        memcpy(text, job->rules.items[i], length);
+        enum lq_status status = split_rule(text, &w->rules[i], err);
+        if (status != LQ_OK) return status;
+        text += length;
+    }
+    return LQ_OK;
+}
+
+static enum lq_status make_plan(const struct cli_job *job, struct work *w, struct lq_error *err)
+{
+    struct lq_plan_request request = {
+        .spec = job->spec, .vision = job->vision, .language = job->language, .rules = w->rules, .n_rules = job->rules.n,
+        .imatrix = w->imatrix, .allow_requantize = job->allow_requantize,
+    };
+    if (job->plan != NULL) return lq_plan_load(&w->plan, job->plan, w->model, &request, err);
+    return lq_plan_build(&w->plan, w->model, &request, err);
+}
+
+/* A plan file in the way is found before the work, not behind it. */
+static enum lq_status check_plan_target(const struct cli_job *job, struct lq_error *err)
+{
+    struct stat st;
+    if (job->save_plan == NULL || job->force || lstat(job->save_plan, &st) != 0) return LQ_OK;
+    return lq_error_set(err, LQ_ERR_USAGE, "%s: already exists; --force replaces it", job->save_plan);
+}
+
+static enum lq_status prepare(const struct cli_job *job, struct work *w, struct lq_error *err)
+{
+    enum lq_status status = read_rules(job, w, err);
+    if (status == LQ_OK) status = check_plan_target(job, err);
+    if (status == LQ_OK) status = open_model(job, w, err);
+    if (status == LQ_OK) status = load_imatrix(job, w, err);
+    if (status == LQ_OK) status = make_plan(job, w, err);
+    if (status == LQ_OK && w->plan->note[0] != '\0' && !job->quiet) fprintf(stderr, "%s\n", w->plan->note);
+    return status;
+}
+
+static enum lq_status show_paths(const struct cli_job *job, const struct work *w, struct lq_error *err)
+{
+    char *path[LQ_HALVES] = {NULL};
+    enum lq_status status = lq_quantize_paths(w->model, w->plan, job->output, path, err);
+    if (status == LQ_OK) fputs("\nWould write:\n", stdout);
+    for (int h = LQ_HALVES - 1; h >= 0; h--) {
+        if (status == LQ_OK && path[h] != NULL) {
+            fputs("  ", stdout);
+            cli_put_clean(stdout, path[h]);
+            putchar('\n');
+        }
+        free(path[h]);
+    }
+    return status;
+}
+
+static enum lq_status show_plan(const struct cli_job *job, const struct work *w, struct lq_error *err)
+{
+    struct cli_report report = {.command = job->command, .output = job->output, .model = w->model, .plan = w->plan};
+    if (job->json) return cli_report_json(&report, err);
+    if (job->quiet) return LQ_OK;
+    enum lq_status status = cli_plan_put(stdout, w->plan, err);
+    return status == LQ_OK ? show_paths(job, w, err) : status;
+}
+
+static enum cli_verbosity verbosity_of(const struct cli_job *job)
+{
+    return job->quiet ? CLI_QUIET : job->verbose ? CLI_VERBOSE : CLI_NORMAL;
+}
+
+static enum lq_status write_pair(const struct cli_job *job, const struct work *w, struct lq_quantize_result *result,
+                                 struct lq_error *err)
+{
+    struct cli_progress progress;
+    cli_progress_init(&progress, verbosity_of(job), w->plan);
+    struct lq_quantize_options options = {
+        .output = job->output, .force = job->force, .threads = job->threads, .imatrix = w->imatrix,
+        .hooks = &progress.hooks,
+    };
+    enum lq_status status = lq_quantize(w->model, w->plan, &options, result, err);
+    cli_progress_end(&progress);
+    if (status == LQ_ERR_CANCELLED) lq_error_set(err, status, "interrupted; nothing was written");
+    return status;
+}
+
+static enum lq_status produce(const struct cli_job *job, const struct work *w, struct lq_error *err)
+{
+    struct lq_quantize_result result = {0};
+    enum lq_status status = write_pair(job, w, &result, err);
+    if (status != LQ_OK) return status;
+    struct cli_report report = {
+        .command = job->command, .output = job->output, .model = w->model, .plan = w->plan, .result = &result,
+    };
+    if (job->json) status = cli_report_json(&report, err);
+    else if (!job->quiet) status = cli_report_table(&report, err);
+    lq_quantize_result_release(&result);
+    return status;
+}
+
+int cli_job_run(const struct cli_job *job)
+{
+    struct work w = {0};
+    struct lq_error err = {0};
+    enum lq_status status = prepare(job, &w, &err);
+    if (status == LQ_OK) status = job->dry_run ? show_plan(job, &w, &err) : produce(job, &w, &err);
+    if (status == LQ_OK && job->save_plan != NULL) status = lq_plan_save(w.plan, job->save_plan, &err);
+    release(&w);
+    return status == LQ_OK ? CLI_DONE : cli_fail(&err);
+}

@@ -1,0 +1,25 @@
+/* One run from an input to a written pair: what `quantize` and `convert` share.
+ *
+ * Enters: the command line as a struct. Leaves: files, a table or JSON on stdout, an exit status.
+ * Invariants: with dry_run nothing is written but the plan file asked for.
+ */
+#ifndef LQ_CLI_JOB_H
+#define LQ_CLI_JOB_H
+
+#include "command.h"
+
+struct cli_job {
+    const char *command; /* its name, for messages and JSON */
+    const char *input, *output;
+    const char *spec; /* bits, type, file type or recipe; NULL: the default */
+    const char *vision, *language, *mmproj, *imatrix, *plan, *save_plan;
+    struct cli_list rules; /* "PATTERN=TYPE" */
+    int only;              /* enum lq_half, or -1 */
+    uint32_t threads;
+    bool dry_run, allow_requantize, force, json, quiet, verbose;
+    bool hugging_face_only; /* refuse an input that is GGUF already */
+};
+
+int cli_job_run(const struct cli_job *job);
+
+#endif

@@ -1,0 +1,15 @@
+/* JSON for programs: text that may hold any bytes, and one object on stdout. */
+#ifndef LQ_CLI_JSON_H
+#define LQ_CLI_JSON_H
+
+#include <jansson.h>
+
+#include "llava_quantize/base.h"
+
+/* A JSON string; bytes that are not UTF-8 become U+FFFD. NULL when memory is short. */
+json_t *cli_json_text(const char *text);
+/* Prints `object` on stdout and drops the reference. NULL (a failed construction) is LQ_ERR_MEMORY. What stdout does not
+ * take is reported at exit (cli_finish). */
+enum lq_status cli_json_put(json_t *object, struct lq_error *err);
+
+#endif

@@ -1,0 +1,29 @@
+/* What a finished run prints on stdout: the table and the next commands, or one JSON object.
+ *
+ * Enters: the model, the plan as carried out, and the result (NULL after --dry-run).
+ *
+ * The JSON object keeps its shape from version to version; new members may be added:
+ *   {"command", "version", "recipe", "pair_id"*,
+ *    "halves": {"vision": {"path"*, "bytes"*, "tensors", "weights", "bytes_before", "bytes_after", "bpw", "relative_error"*},
+ *               "language": {...}},                                  a half that is absent has no member
+ *    "plan": [{"name", "half", "role", "from", "to", "bytes_before", "bytes_after", "relative_error"*, "reason"}, ...]}
+ * Members marked * are absent after --dry-run. `bytes` is the file's size; bytes_before and bytes_after are tensor data.
+ */
+#ifndef LQ_CLI_REPORT_H
+#define LQ_CLI_REPORT_H
+
+#include "llava_quantize/quantize.h"
+
+struct cli_report {
+    const char *command; /* "quantize" or "convert" */
+    const char *output;  /* as given by the user */
+    const struct lq_model *model;
+    const struct lq_plan *plan;
+    const struct lq_quantize_result *result; /* NULL after --dry-run */
+};
+
+/* Errors of both: LQ_ERR_MEMORY. */
+enum lq_status cli_report_table(const struct cli_report *report, struct lq_error *err);
+enum lq_status cli_report_json(const struct cli_report *report, struct lq_error *err);
+
+#endif

@@ -1,0 +1,80 @@
+/* The JSON object described in report.h. */
+#include <stdlib.h>
+
+#include "json.h"
+#include "report.h"
+#include "summary.h"
+
+/* Adds the members of `more`, and drops it; false when either is missing. */
+static bool extend(json_t *object, json_t *more)
+{
+    bool done = object != NULL && more != NULL && json_object_update(object, more) == 0;
+    json_decref(more);
+    return done;
+}
+
+static json_t *finished(json_t *object, bool complete)
+{
+    if (complete) return object;
+    json_decref(object);
+    return NULL;
+}
+
+static json_t *half_to_json(const struct cli_report *r, const struct cli_sum *sum, int half)
+{
+    json_t *o = json_object();
+    bool ok = o != NULL;
+    if (r->result != NULL)
+        ok = ok && extend(o, json_pack("{s:o,s:I}", "path", cli_json_text(r->result->path[half]), "bytes",
+                                       (json_int_t)r->result->file_bytes[half]));
+    ok = ok && extend(o, json_pack("{s:I,s:I,s:I,s:I,s:f}", "tensors", (json_int_t)sum->tensors, "weights",
+                                   (json_int_t)sum->weights, "bytes_before", (json_int_t)sum->before, "bytes_after",
+                                   (json_int_t)sum->after, "bpw", cli_sum_bpw(sum)));
+    if (r->result != NULL)
+        ok = ok && extend(o, json_pack("{s:f}", "relative_error", cli_relative_error(sum->error_sq, sum->weight_sq)));
+    return finished(o, ok);
+}
+
+static json_t *halves_to_json(const struct cli_report *r)
+{
+    struct cli_summary *s = cli_summary_new(r->plan, r->result);
+    json_t *o = json_object();
+    bool ok = s != NULL && o != NULL;
+    for (int h = 0; h < LQ_HALVES && ok; h++)
+        if (s->half[h].tensors > 0) ok = json_object_set_new(o, cli_half_name(h), half_to_json(r, &s->half[h], h)) == 0;
+    free(s);
+    return finished(o, ok);
+}
+
+static json_t *entry_to_json(const struct cli_report *r, size_t i)
+{
+    const struct lq_plan_entry *e = &r->plan->entries[i];
+    const struct lq_tensor *t = e->tensor;
+    json_t *o = json_pack("{s:o,s:s,s:s,s:s,s:s,s:I,s:I}", "name", cli_json_text(t->name), "half", cli_half_name(t->half),
+                          "role", lq_role_name(t->role), "from", lq_format_name(t->type), "to", lq_format_name(e->type),
+                          "bytes_before", (json_int_t)t->bytes, "bytes_after", (json_int_t)e->bytes);
+    bool ok = o != NULL;
+    if (r->result != NULL)
+        ok = ok && extend(o, json_pack("{s:f}", "relative_error",
+                                       cli_relative_error(r->result->error_sq[i], r->result->weight_sq[i])));
+    ok = ok && extend(o, json_pack("{s:o}", "reason", cli_json_text(e->reason)));
+    return finished(o, ok);
+}
+
+static json_t *plan_to_json(const struct cli_report *r)
+{
+    json_t *list = json_array();
+    bool ok = list != NULL;
+    for (size_t i = 0; i < r->plan->n_entries && ok; i++) ok = json_array_append_new(list, entry_to_json(r, i)) == 0;
+    return finished(list, ok);
+}
+
+enum lq_status cli_report_json(const struct cli_report *r, struct lq_error *err)
+{
+    json_t *o = json_pack("{s:s,s:s,s:o}", "command", r->command, "version", lq_version(), "recipe",
+                          cli_json_text(r->plan->recipe));
+    bool ok = o != NULL;
+    if (r->result != NULL) ok = ok && extend(o, json_pack("{s:s}", "pair_id", r->result->pair_id));
+    ok = ok && extend(o, json_pack("{s:o,s:o}", "halves", halves_to_json(r), "plan", plan_to_json(r)));
+    return cli_json_put(finished(o, ok), err);
+}

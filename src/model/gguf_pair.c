@@ -16,8 +16,8 @@ struct candidate {
 };
 
 /* A terminated copy of a string key, in the store; NULL where the key is absent. */
-static enum lq_status key_text(struct lq_model_store *store, const struct lq_kvs *kvs, const char *key, const char **out,
-                               struct lq_error *err)
+static enum lq_status key_text(struct lq_model_store *store, const struct lq_kvs *kvs, const char *key,
+                               const char **out, struct lq_error *err)
 {
     const char *text;
     size_t length;
@@ -35,7 +35,8 @@ static enum lq_status check_split(const struct lq_source *source, struct lq_erro
     uint64_t parts = 1;
     if (!lq_kvs_get_u64(&source->kvs, "split.count", &parts) || parts <= 1) return LQ_OK;
     return lq_error_set(err, LQ_ERR_UNSUPPORTED,
-                        "%s: one of %" PRIu64 " parts of a split model; join them first: llama-gguf-split --merge FIRST-PART OUT.gguf",
+                        "%s: one of %" PRIu64
+                        " parts of a split model; join them first: llama-gguf-split --merge FIRST-PART OUT.gguf",
                         source->path, parts);
 }
 
@@ -57,14 +58,16 @@ static enum lq_status classify(struct lq_model_store *store, struct candidate *c
     return LQ_OK;
 }
 
-static enum lq_status look_at(struct lq_model_store *store, const char *path, struct candidate *out, struct lq_error *err)
+static enum lq_status look_at(struct lq_model_store *store, const char *path, struct candidate *out,
+                              struct lq_error *err)
 {
     struct candidate c = {0};
     enum lq_status status = lq_store_open(store, path, &c.source, err);
     if (status != LQ_OK) return status;
     if (c.source->kind != LQ_SOURCE_GGUF)
-        return lq_error_set(err, LQ_ERR_UNSUPPORTED,
-                            "%s: a safetensors file alone is no model: name its folder, with config.json and tokenizer.model", path);
+        return lq_error_set(
+            err, LQ_ERR_UNSUPPORTED,
+            "%s: a safetensors file alone is no model: name its folder, with config.json and tokenizer.model", path);
     status = classify(store, &c, err);
     if (status == LQ_OK) *out = c;
     return status;
@@ -110,13 +113,11 @@ static enum lq_status use(struct lq_model_store *store, const struct candidate *
 }
 
 /* Where llama.cpp reads the projector's output width: the rows of this matrix. Only families where it is certain. */
-static const struct width_rule { const char *projector, *tensor; } width_rules[] = {
-    {"mlp", "mm.2.weight"},
-    {"pixtral", "mm.2.weight"},
-    {"kimivl", "mm.2.weight"},
-    {"lfm2", "mm.2.weight"},
-    {"idefics3", "mm.model.fc.weight"},
-    {"internvl", "mm.3.weight"},
+static const struct width_rule {
+    const char *projector, *tensor;
+} width_rules[] = {
+    {"mlp", "mm.2.weight"},           {"pixtral", "mm.2.weight"},         {"kimivl", "mm.2.weight"},
+    {"lfm2", "mm.2.weight"},          {"idefics3", "mm.model.fc.weight"}, {"internvl", "mm.3.weight"},
     {"llama4", "mm.model.fc.weight"},
 };
 
@@ -143,17 +144,20 @@ static uint64_t language_width(const struct candidate *language)
     return lq_kvs_get_u64(&language->source->kvs, key, &width) ? width : 0;
 }
 
-static enum lq_status check_widths(const struct candidate *language, const struct candidate *vision, struct lq_error *err)
+static enum lq_status check_widths(const struct candidate *language, const struct candidate *vision,
+                                   struct lq_error *err)
 {
     uint64_t to = language_width(language), from = projector_width(vision->source);
     if (to == 0 || from == 0 || to == from) return LQ_OK;
     return lq_error_set(err, LQ_ERR_FORMAT,
-                        "%s: its projector is %" PRIu64 " wide, but the language model %s is %" PRIu64 " wide: they are not a pair",
+                        "%s: its projector is %" PRIu64 " wide, but the language model %s is %" PRIu64
+                        " wide: they are not a pair",
                         vision->source->path, from, language->source->path, to);
 }
 
 /* Two different ids show files of two runs. Naming the mmproj is how a user says that it is meant. */
-static enum lq_status check_pair_ids(const struct candidate *language, const struct candidate *vision, struct lq_error *err)
+static enum lq_status check_pair_ids(const struct candidate *language, const struct candidate *vision,
+                                     struct lq_error *err)
 {
     const char *a, *b;
     size_t n, m;
@@ -161,12 +165,14 @@ static enum lq_status check_pair_ids(const struct candidate *language, const str
     if (!lq_kvs_get_string(&vision->source->kvs, "llava_quantize.pair_id", &b, &m)) return LQ_OK;
     if (n == m && memcmp(a, b, n) == 0) return LQ_OK;
     return lq_error_set(err, LQ_ERR_USAGE,
-                        "%s: llava_quantize.pair_id differs from that of %s: the files come from two runs; if they are meant for each other, name it with --mmproj",
+                        "%s: llava_quantize.pair_id differs from that of %s: the files come from two runs; if they are "
+                        "meant for each other, name it with --mmproj",
                         vision->source->path, language->source->path);
 }
 
-static enum lq_status use_pair(struct lq_model_store *store, const struct candidate *language, const struct candidate *vision,
-                               const struct lq_model_options *options, struct lq_error *err)
+static enum lq_status use_pair(struct lq_model_store *store, const struct candidate *language,
+                               const struct candidate *vision, const struct lq_model_options *options,
+                               struct lq_error *err)
 {
     enum lq_status status = check_widths(language, vision, err);
     if (status == LQ_OK && options->mmproj == NULL) status = check_pair_ids(language, vision, err);
@@ -175,22 +181,25 @@ static enum lq_status use_pair(struct lq_model_store *store, const struct candid
     return status;
 }
 
-static enum lq_status look_at_mmproj(struct lq_model_store *store, const char *path, struct candidate *out, struct lq_error *err)
+static enum lq_status look_at_mmproj(struct lq_model_store *store, const char *path, struct candidate *out,
+                                     struct lq_error *err)
 {
     enum lq_status status = look_at(store, path, out, err);
     if (status == LQ_OK && out->half != LQ_VISION)
-        return lq_error_set(err, LQ_ERR_USAGE, "%s: not a vision half: general.architecture is '%s', expected 'clip'", path,
-                            out->architecture == NULL ? "" : out->architecture);
+        return lq_error_set(err, LQ_ERR_USAGE, "%s: not a vision half: general.architecture is '%s', expected 'clip'",
+                            path, out->architecture == NULL ? "" : out->architecture);
     return status;
 }
 
-/* The one of `names` that belongs to the language file: `mmproj-` and its name, or the only one; NULL when undecided. */
+/* The one of `names` that belongs to the language file: `mmproj-` and its name, or the only one; NULL when undecided.
+ */
 static const char *pick_mmproj(const struct lq_names *names, const char *language_path)
 {
     size_t length;
     const char *base = lq_name_base(language_path, &length);
     for (size_t i = 0; i < names->n; i++)
-        if (strncmp(names->items[i], "mmproj-", 7) == 0 && strcmp(names->items[i] + 7, base) == 0) return names->items[i];
+        if (strncmp(names->items[i], "mmproj-", 7) == 0 && strcmp(names->items[i] + 7, base) == 0)
+            return names->items[i];
     return names->n == 1 ? names->items[0] : NULL;
 }
 
@@ -237,7 +246,8 @@ static enum lq_status open_language(struct lq_model_store *store, const struct c
         path = found;
     }
     if (status == LQ_OK && path == NULL && options->only == LQ_VISION)
-        status = lq_error_set(err, LQ_ERR_USAGE, "%s: no vision half: no mmproj-*.gguf stands beside it; name one with --mmproj FILE",
+        status = lq_error_set(err, LQ_ERR_USAGE,
+                              "%s: no vision half: no mmproj-*.gguf stands beside it; name one with --mmproj FILE",
                               language->source->path);
     if (status == LQ_OK && path != NULL) status = look_at_mmproj(store, path, &vision, err);
     if (status == LQ_OK && path != NULL) status = use_pair(store, language, &vision, options, err);
@@ -293,7 +303,8 @@ static enum lq_status scan(struct lq_model_store *store, const char *path, struc
     for (size_t i = 0; status == LQ_OK && i < files.n; i++) {
         struct candidate c = {0};
         char *file = lq_path_join(path, files.items[i]);
-        status = file == NULL ? lq_error_set(err, LQ_ERR_MEMORY, "%s: not enough memory", path) : look_at(store, file, &c, err);
+        status = file == NULL ? lq_error_set(err, LQ_ERR_MEMORY, "%s: not enough memory", path)
+                              : look_at(store, file, &c, err);
         if (status == LQ_OK && c.half != LQ_HALVES) status = note(f, &c, &files.items[i], err);
         free(file);
     }
@@ -326,18 +337,20 @@ static enum lq_status open_scanned(struct lq_model_store *store, const char *pat
     struct candidate *language = &f->last[LQ_LANGUAGE], *vision = &f->last[LQ_VISION];
     size_t languages = f->names[LQ_LANGUAGE].n, visions = f->names[LQ_VISION].n;
     if (languages == 0 && visions == 0)
-        return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: holds no model: neither config.json with safetensors nor GGUF files", path);
+        return lq_error_set(err, LQ_ERR_UNSUPPORTED,
+                            "%s: holds no model: neither config.json with safetensors nor GGUF files", path);
     if (languages > 1 && !(options->only == LQ_VISION && visions == 1))
         return several(path, "language models", &f->names[LQ_LANGUAGE], "name the file", err);
-    if (languages == 0 && visions > 1) return several(path, "vision halves", &f->names[LQ_VISION], "name the file", err);
+    if (languages == 0 && visions > 1)
+        return several(path, "vision halves", &f->names[LQ_VISION], "name the file", err);
     if (languages == 0) return open_vision(store, vision, options, err);
     if (options->mmproj != NULL || options->only == LQ_LANGUAGE || visions == 0)
         return open_language(store, language, options, err);
     return open_scanned_pair(store, path, f, options, err);
 }
 
-enum lq_status lq_gguf_open_folder(struct lq_model_store *store, const char *path, const struct lq_model_options *options,
-                                   struct lq_error *err)
+enum lq_status lq_gguf_open_folder(struct lq_model_store *store, const char *path,
+                                   const struct lq_model_options *options, struct lq_error *err)
 {
     struct folder f = {0};
     enum lq_status status = scan(store, path, &f, err);

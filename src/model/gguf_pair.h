@@ -8,8 +8,8 @@
 
 #include "model/store.h"
 
-enum lq_status lq_gguf_open_folder(struct lq_model_store *store, const char *path, const struct lq_model_options *options,
-                                   struct lq_error *err);
+enum lq_status lq_gguf_open_folder(struct lq_model_store *store, const char *path,
+                                   const struct lq_model_options *options, struct lq_error *err);
 enum lq_status lq_gguf_open_file(struct lq_model_store *store, const char *path, const struct lq_model_options *options,
                                  struct lq_error *err);
 

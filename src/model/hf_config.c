@@ -6,7 +6,11 @@
 
 #include "model/json_keys.h"
 
-struct number { const char *key; size_t field; uint32_t min, max, fallback; };
+struct number {
+    const char *key;
+    size_t field;
+    uint32_t min, max, fallback;
+};
 
 #define FIELD(name) offsetof(struct lq_hf_config, name)
 enum { WIDEST = 1 << 20, MOST_BLOCKS = 4096, MOST_TOKENS = 1 << 24 };
@@ -83,11 +87,19 @@ static enum lq_status read_token(const struct lq_json_at *at, const char *key, u
 static enum lq_status read_tokens(struct lq_hf_config *c, const struct lq_json_at *top, const struct lq_json_at *text,
                                   struct lq_error *err)
 {
-    const struct { const struct lq_json_at *at; const char *key; uint32_t *out; } tokens[] = {
-        {text, "bos_token_id", &c->bos}, {top, "bos_token_id", &c->bos},
-        {text, "eos_token_id", &c->eos}, {top, "eos_token_id", &c->eos},
-        {text, "pad_token_id", &c->pad}, {top, "pad_token_id", &c->pad},
-        {top, "image_token_index", &c->image_token}, {top, "image_token_id", &c->image_token},
+    const struct {
+        const struct lq_json_at *at;
+        const char *key;
+        uint32_t *out;
+    } tokens[] = {
+        {text, "bos_token_id", &c->bos},
+        {top, "bos_token_id", &c->bos},
+        {text, "eos_token_id", &c->eos},
+        {top, "eos_token_id", &c->eos},
+        {text, "pad_token_id", &c->pad},
+        {top, "pad_token_id", &c->pad},
+        {top, "image_token_index", &c->image_token},
+        {top, "image_token_id", &c->image_token},
     };
     enum lq_status status = LQ_OK;
     c->bos = c->eos = c->pad = c->image_token = LQ_HF_NO_TOKEN;
@@ -196,7 +208,8 @@ static enum lq_status read_feature_layer(struct lq_hf_config *c, const struct lq
     const char *key = "vision_feature_layer";
     const json_t *v = lq_json_get(top, key);
     if (json_is_array(v) && json_array_size(v) > 1)
-        return lq_json_unexpected(top, key, LQ_ERR_UNSUPPORTED, "one layer: several feature layers are not handled", err);
+        return lq_json_unexpected(top, key, LQ_ERR_UNSUPPORTED, "one layer: several feature layers are not handled",
+                                  err);
     if (json_is_array(v)) v = json_array_get(v, 0);
     json_int_t layer = v == NULL ? -2 : json_integer_value(v);
     if (layer < 0) layer += (json_int_t)c->v_blocks + 1;
@@ -223,11 +236,13 @@ static enum lq_status check_kind(const struct lq_json_at *top, struct lq_error *
 {
     if (lq_json_get(top, "mm_vision_tower") != NULL)
         return lq_error_set(err, LQ_ERR_UNSUPPORTED,
-                            "%s: the original LLaVA layout (key 'mm_vision_tower'), whose vision tower lies elsewhere; use the model's Hugging Face form",
+                            "%s: the original LLaVA layout (key 'mm_vision_tower'), whose vision tower lies elsewhere; "
+                            "use the model's Hugging Face form",
                             top->file);
     if (lq_json_get(top, "quantization_config") != NULL)
         return lq_error_set(err, LQ_ERR_UNSUPPORTED,
-                            "%s: already quantised (key 'quantization_config'); start from the full-precision model", top->file);
+                            "%s: already quantised (key 'quantization_config'); start from the full-precision model",
+                            top->file);
     static const char *const needed[] = {"model_type", "text_config", "vision_config"};
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
         if (lq_json_get(top, needed[i]) == NULL)

@@ -18,8 +18,8 @@ enum dim { D_END, D_HIDDEN, D_FF, D_Q, D_KV, D_VOCAB, D_V_HIDDEN, D_V_FF, D_POSI
 
 enum when { ALWAYS, WITH_ATTENTION_BIAS, WITH_MLP_BIAS, UNLESS_TIED, WHEN_COUNT };
 
-/* One expected tensor: canonical and GGUF name (behind a block's prefix where it is in one), shape as ggml counts (row length
- * first). `permute` marks the matrices and biases whose heads are stored as two halves. */
+/* One expected tensor: canonical and GGUF name (behind a block's prefix where it is in one), shape as ggml counts (row
+ * length first). `permute` marks the matrices and biases whose heads are stored as two halves. */
 struct part {
     const char *from, *to;
     enum dim dims[5];
@@ -57,7 +57,11 @@ static const struct part language_tail[] = {
 
 static const struct part vision_head[] = {
     {"tower.embeddings.class_embedding", "v.class_embd", {D_V_HIDDEN}, ALWAYS, false},
-    {"tower.embeddings.patch_embedding.weight", "v.patch_embd.weight", {D_PATCH, D_PATCH, D_CHANNELS, D_V_HIDDEN}, ALWAYS, false},
+    {"tower.embeddings.patch_embedding.weight",
+     "v.patch_embd.weight",
+     {D_PATCH, D_PATCH, D_CHANNELS, D_V_HIDDEN},
+     ALWAYS,
+     false},
     {"tower.embeddings.position_embedding.weight", "v.position_embd.weight", {D_V_HIDDEN, D_POSITIONS}, ALWAYS, false},
     {"tower.pre_layrnorm.weight", "v.pre_ln.weight", {D_V_HIDDEN}, ALWAYS, false},
     {"tower.pre_layrnorm.bias", "v.pre_ln.bias", {D_V_HIDDEN}, ALWAYS, false},
@@ -85,8 +89,8 @@ static const struct part vision_ffn[] = {
     {"mlp.fc2.bias", "ffn_down.bias", {D_V_HIDDEN}, ALWAYS, false},
 };
 
-/* llama.cpp swaps the two matrices of a LLaVA tower whose ffn_down rows are as long as the tower is wide (old files named
- * them so): a square feed-forward must be named the old way to come out right. */
+/* llama.cpp swaps the two matrices of a LLaVA tower whose ffn_down rows are as long as the tower is wide (old files
+ * named them so): a square feed-forward must be named the old way to come out right. */
 static const struct part vision_square_ffn[] = {
     {"mlp.fc1.weight", "ffn_down.weight", {D_V_HIDDEN, D_V_FF}, ALWAYS, false},
     {"mlp.fc1.bias", "ffn_down.bias", {D_V_FF}, ALWAYS, false},
@@ -158,8 +162,8 @@ static enum lq_status check_tensor(const struct import *im, const struct part *p
                         s->name, found, expected);
 }
 
-static enum lq_status add_part(struct import *im, enum lq_half half, const struct part *p, const char *from, const char *to,
-                               struct lq_error *err)
+static enum lq_status add_part(struct import *im, enum lq_half half, const struct part *p, const char *from,
+                               const char *to, struct lq_error *err)
 {
     char spelt[512];
     const char *name;
@@ -180,8 +184,8 @@ static enum lq_status add_part(struct import *im, enum lq_half half, const struc
 }
 
 /* A list of parts; `from` and `to` are the prefixes of a block, or "". */
-static enum lq_status add_parts(struct import *im, enum lq_half half, const struct part *parts, size_t n, const char *from,
-                                const char *to, struct lq_error *err)
+static enum lq_status add_parts(struct import *im, enum lq_half half, const struct part *parts, size_t n,
+                                const char *from, const char *to, struct lq_error *err)
 {
     char canonical[128], name[64];
     enum lq_status status = LQ_OK;
@@ -216,7 +220,8 @@ static enum lq_status add_vision(struct import *im, struct lq_error *err)
         snprintf(from, sizeof from, "tower.encoder.layers.%u.", i);
         snprintf(to, sizeof to, "v.blk.%u.", i);
         status = ADD(LQ_VISION, vision_attention, from, to);
-        if (status == LQ_OK) status = square ? ADD(LQ_VISION, vision_square_ffn, from, to) : ADD(LQ_VISION, vision_ffn, from, to);
+        if (status == LQ_OK)
+            status = square ? ADD(LQ_VISION, vision_square_ffn, from, to) : ADD(LQ_VISION, vision_ffn, from, to);
     }
     return status == LQ_OK ? ADD(LQ_VISION, projector, "", "") : status;
 }
@@ -227,8 +232,10 @@ static void swap_square_roles(struct import *im)
     if (im->config.v_ff != im->config.v_hidden) return;
     for (size_t i = 0; i < half->pub.n_tensors; i++) {
         struct lq_tensor *t = &half->tensors[i];
-        if (t->role == LQ_ROLE_VISION_FFN_UP) t->role = LQ_ROLE_VISION_FFN_DOWN;
-        else if (t->role == LQ_ROLE_VISION_FFN_DOWN) t->role = LQ_ROLE_VISION_FFN_UP;
+        if (t->role == LQ_ROLE_VISION_FFN_UP)
+            t->role = LQ_ROLE_VISION_FFN_DOWN;
+        else if (t->role == LQ_ROLE_VISION_FFN_DOWN)
+            t->role = LQ_ROLE_VISION_FFN_UP;
     }
 }
 
@@ -250,8 +257,10 @@ static enum lq_status check_leftovers(const struct import *im, struct lq_error *
     for (size_t i = 0; i < im->shards.n; i++) {
         const struct lq_hf_tensor *t = &im->shards.items[i];
         if (t->used || is_superfluous(im, t->name)) continue;
-        return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: tensor '%.200s' has no place in a LLaVA-1.5 model of this config.json; converting would lose it",
-                            t->source->path, t->tensor->name);
+        return lq_error_set(
+            err, LQ_ERR_UNSUPPORTED,
+            "%s: tensor '%.200s' has no place in a LLaVA-1.5 model of this config.json; converting would lose it",
+            t->source->path, t->tensor->name);
     }
     return LQ_OK;
 }
@@ -283,7 +292,8 @@ static enum lq_status begin(struct import *im, enum lq_half half, const char *ar
 static enum lq_status import_vision(struct import *im, const char *name, struct lq_error *err)
 {
     enum lq_status status = begin(im, LQ_VISION, "clip", err);
-    if (status == LQ_OK) status = lq_hf_keys_vision(&im->store->halves[LQ_VISION].kvs, im->folder, name, &im->config, err);
+    if (status == LQ_OK)
+        status = lq_hf_keys_vision(&im->store->halves[LQ_VISION].kvs, im->folder, name, &im->config, err);
     if (status == LQ_OK) status = add_vision(im, err);
     if (status == LQ_OK) swap_square_roles(im);
     return status;
@@ -306,7 +316,9 @@ enum lq_status lq_hf_open(struct lq_model_store *store, const char *path, const 
     char name[256];
     struct import im = {.store = store};
     if (options->mmproj != NULL)
-        return lq_error_set(err, LQ_ERR_USAGE, "%s: a Hugging Face folder holds both halves; --mmproj goes with a language model's GGUF", path);
+        return lq_error_set(err, LQ_ERR_USAGE,
+                            "%s: a Hugging Face folder holds both halves; --mmproj goes with a language model's GGUF",
+                            path);
     enum lq_status status = lq_store_text(store, path, &im.folder, err);
     lq_name_of_folder(path, name, sizeof name);
     if (status == LQ_OK) status = read_config(&im, err);

@@ -1,9 +1,9 @@
 /* A Hugging Face LLaVA-1.5 folder as the GGUF pair that it would become.
  *
- * Enters: config.json, *.safetensors, tokenizer.model. Leaves: both halves in the store, with llama.cpp's names, keys and
- * shapes; no weight has been read.
- * Invariants: every tensor of the folder is used, known to be superfluous, or refused by name; shapes equal what config.json
- * says.
+ * Enters: config.json, *.safetensors, tokenizer.model. Leaves: both halves in the store, with llama.cpp's names, keys
+ * and shapes; no weight has been read.
+ * Invariants: every tensor of the folder is used, known to be superfluous, or refused by name; shapes equal what
+ * config.json says.
  */
 #ifndef LQ_MODEL_HF_IMPORT_H
 #define LQ_MODEL_HF_IMPORT_H

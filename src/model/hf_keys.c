@@ -8,7 +8,10 @@
 #include "model/json_keys.h"
 #include "model/names.h"
 
-struct number { const char *key; size_t field; };
+struct number {
+    const char *key;
+    size_t field;
+};
 
 #define FIELD(name) offsetof(struct lq_hf_config, name)
 
@@ -31,12 +34,9 @@ static const struct number language_f32[] = {
 };
 
 static const struct number vision_u32[] = {
-    {"clip.vision.image_size", FIELD(v_image)},
-    {"clip.vision.patch_size", FIELD(v_patch)},
-    {"clip.vision.embedding_length", FIELD(v_hidden)},
-    {"clip.vision.feed_forward_length", FIELD(v_ff)},
-    {"clip.vision.projection_dim", FIELD(v_projection)},
-    {"clip.vision.block_count", FIELD(v_kept)},
+    {"clip.vision.image_size", FIELD(v_image)},           {"clip.vision.patch_size", FIELD(v_patch)},
+    {"clip.vision.embedding_length", FIELD(v_hidden)},    {"clip.vision.feed_forward_length", FIELD(v_ff)},
+    {"clip.vision.projection_dim", FIELD(v_projection)},  {"clip.vision.block_count", FIELD(v_kept)},
     {"clip.vision.attention.head_count", FIELD(v_heads)},
 };
 

@@ -9,7 +9,9 @@
 #include "model/names.h"
 
 /* Prefixes of the three layouts; the longer one of two that fit comes first. */
-static const struct prefix { const char *raw, *canonical; } prefixes[] = {
+static const struct prefix {
+    const char *raw, *canonical;
+} prefixes[] = {
     {"language_model.model.", "text."},
     {"language_model.lm_head.", "head."},
     {"model.language_model.", "text."},
@@ -43,11 +45,13 @@ static enum lq_status add_all(struct lq_hf_shards *shards, const struct lq_sourc
 {
     if (s->n_tensors == 0) return LQ_OK;
     struct lq_hf_tensor *items = realloc(shards->items, (shards->n + s->n_tensors) * sizeof *items);
-    if (items == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: not enough memory for the list of tensors", s->path);
+    if (items == NULL)
+        return lq_error_set(err, LQ_ERR_MEMORY, "%s: not enough memory for the list of tensors", s->path);
     shards->items = items;
     for (size_t i = 0; i < s->n_tensors; i++) {
         char *name = canonical_name(s->tensors[i].name);
-        if (name == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: not enough memory for the list of tensors", s->path);
+        if (name == NULL)
+            return lq_error_set(err, LQ_ERR_MEMORY, "%s: not enough memory for the list of tensors", s->path);
         shards->items[shards->n++] = (struct lq_hf_tensor){name, s, &s->tensors[i], false};
     }
     return LQ_OK;
@@ -61,7 +65,8 @@ static enum lq_status open_shard(struct lq_hf_shards *shards, struct lq_model_st
     char *path = lq_path_join(folder, file);
     if (path == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: not enough memory", folder);
     if (strchr(file, '/') != NULL)
-        status = lq_error_set(err, LQ_ERR_FORMAT, "%s: the index names a shard outside the folder: '%.200s'", folder, file);
+        status =
+            lq_error_set(err, LQ_ERR_FORMAT, "%s: the index names a shard outside the folder: '%.200s'", folder, file);
     else if (access(path, F_OK) != 0)
         status = lq_error_set(err, LQ_ERR_IO, "%s: this shard is missing", path);
     if (status == LQ_OK) status = lq_store_open(store, path, &s, err);
@@ -87,8 +92,10 @@ static enum lq_status open_indexed(struct lq_hf_shards *shards, struct lq_model_
     const char *tensor;
     json_t *file, *map = json_object_get(root, "weight_map");
     enum lq_status status = LQ_OK;
-    if (json_object_size(map) == 0) return lq_error_set(err, LQ_ERR_FORMAT, "%s: key 'weight_map' is missing or empty", index);
-    json_object_foreach(map, tensor, file) {
+    if (json_object_size(map) == 0)
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: key 'weight_map' is missing or empty", index);
+    json_object_foreach(map, tensor, file)
+    {
         if (!json_is_string(file))
             return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%.200s' has no file", index, tensor);
         const struct lq_source *s = source_of(store, json_string_value(file));
@@ -96,7 +103,8 @@ static enum lq_status open_indexed(struct lq_hf_shards *shards, struct lq_model_
         if (status != LQ_OK) return status;
         if (s == NULL) s = store->sources[store->n_sources - 1];
         if (lq_source_find(s, tensor) == NULL)
-            return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%.200s' is not in %.200s", index, tensor, json_string_value(file));
+            return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%.200s' is not in %.200s", index, tensor,
+                                json_string_value(file));
     }
     return LQ_OK;
 }
@@ -143,10 +151,13 @@ static enum lq_status open_listed(struct lq_hf_shards *shards, struct lq_model_s
     struct lq_names names = {0};
     enum lq_status status = lq_names_list(&names, folder, "", ".safetensors", err);
     if (status == LQ_OK && names.n == 0)
-        status = lq_error_set(err, LQ_ERR_IO, "%s: no *.safetensors beside config.json (a model in another form must be saved as safetensors first)",
-                              folder);
+        status = lq_error_set(
+            err, LQ_ERR_IO,
+            "%s: no *.safetensors beside config.json (a model in another form must be saved as safetensors first)",
+            folder);
     if (status == LQ_OK) status = check_parts(&names, folder, err);
-    for (size_t i = 0; i < names.n && status == LQ_OK; i++) status = open_shard(shards, store, folder, names.items[i], err);
+    for (size_t i = 0; i < names.n && status == LQ_OK; i++)
+        status = open_shard(shards, store, folder, names.items[i], err);
     lq_names_release(&names);
     return status;
 }
@@ -158,7 +169,8 @@ static enum lq_status check_adapter(const char *folder, struct lq_error *err)
     enum lq_status status = LQ_OK;
     if (path == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: not enough memory", folder);
     if (access(path, F_OK) == 0)
-        status = lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: an adapter (LoRA) stands beside the weights: merge it into them first", path);
+        status = lq_error_set(err, LQ_ERR_UNSUPPORTED,
+                              "%s: an adapter (LoRA) stands beside the weights: merge it into them first", path);
     free(path);
     return status;
 }
@@ -174,8 +186,8 @@ static enum lq_status sort(struct lq_hf_shards *shards, struct lq_error *err)
     for (size_t i = 1; i < shards->n; i++) {
         const struct lq_hf_tensor *a = &shards->items[i - 1], *b = &shards->items[i];
         if (strcmp(a->name, b->name) == 0)
-            return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%.200s' stands in %s too (as '%.200s')", b->source->path,
-                                b->tensor->name, a->source->path, a->tensor->name);
+            return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%.200s' stands in %s too (as '%.200s')",
+                                b->source->path, b->tensor->name, a->source->path, a->tensor->name);
     }
     return LQ_OK;
 }
@@ -195,8 +207,10 @@ enum lq_status lq_hf_shards_open(struct lq_hf_shards *out, struct lq_model_store
     if (status == LQ_OK) status = sort(&shards, err);
     json_decref(root);
     free(index);
-    if (status == LQ_OK) *out = shards;
-    else lq_hf_shards_release(&shards);
+    if (status == LQ_OK)
+        *out = shards;
+    else
+        lq_hf_shards_release(&shards);
     return status;
 }
 

@@ -21,9 +21,9 @@ struct work {
     const char *folder;
     const struct lq_hf_config *config;
     struct lq_tokenizer tokens;
-    size_t n_own;           /* pieces of tokenizer.model itself */
-    char *path;             /* of the file in hand */
-    json_t *settings;       /* tokenizer_config.json, or NULL */
+    size_t n_own;     /* pieces of tokenizer.model itself */
+    char *path;       /* of the file in hand */
+    json_t *settings; /* tokenizer_config.json, or NULL */
     char *settings_path;
 };
 
@@ -46,8 +46,9 @@ static enum lq_status read_model(struct work *w, struct lq_error *err)
     enum lq_status status = set_path(w, "tokenizer.model", err);
     if (status != LQ_OK) return status;
     if (access(w->path, F_OK) != 0 && errno == ENOENT)
-        return lq_error_set(err, LQ_ERR_IO, "%s: missing; the SentencePiece tokenizer is needed (a tokenizer.json alone is not handled)",
-                            w->path);
+        return lq_error_set(
+            err, LQ_ERR_IO,
+            "%s: missing; the SentencePiece tokenizer is needed (a tokenizer.json alone is not handled)", w->path);
     status = lq_file_load(w->path, LARGEST_TOKENIZER, &data, &size, err);
     if (status == LQ_OK) status = lq_tokenizer_parse(&w->tokens, data, size, w->path, err);
     free(data);
@@ -58,8 +59,8 @@ static enum lq_status read_model(struct work *w, struct lq_error *err)
                             "%s: model type %d, expected %d (BPE): llama.cpp would split text differently", w->path,
                             w->tokens.model, LQ_PIECE_MODEL_BPE);
     if (w->n_own > w->config->vocab)
-        return lq_error_set(err, LQ_ERR_FORMAT, "%s: %zu pieces, but vocab_size in config.json is %u", w->path, w->n_own,
-                            w->config->vocab);
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: %zu pieces, but vocab_size in config.json is %u", w->path,
+                            w->n_own, w->config->vocab);
     return LQ_OK;
 }
 
@@ -106,7 +107,8 @@ static enum lq_status read_added_tokens(struct work *w, struct lq_error *err)
     if (status != LQ_OK || access(w->path, F_OK) != 0) return status;
     status = lq_json_load(w->path, &root, err);
     if (status != LQ_OK) return status;
-    json_object_foreach(root, text, value) {
+    json_object_foreach(root, text, value)
+    {
         if (status == LQ_OK && !json_is_integer(value))
             status = lq_error_set(err, LQ_ERR_FORMAT, "%s: token '%s' has no number", w->path, text);
         if (status == LQ_OK) status = add_token(w, json_integer_value(value), text, false, err);
@@ -142,7 +144,8 @@ static enum lq_status read_settings(struct work *w, struct lq_error *err)
     if (access(w->settings_path, F_OK) != 0) return LQ_OK;
     status = lq_json_load(w->settings_path, &w->settings, err);
     if (status != LQ_OK) return status;
-    json_object_foreach(json_object_get(w->settings, "added_tokens_decoder"), number, token) {
+    json_object_foreach(json_object_get(w->settings, "added_tokens_decoder"), number, token)
+    {
         if (status == LQ_OK) status = add_decoded(w, number, token, err);
     }
     return status;
@@ -151,7 +154,10 @@ static enum lq_status read_settings(struct work *w, struct lq_error *err)
 /* Tokens that only config.json knows: without a file that names them they get their usual names. */
 static enum lq_status add_from_config(struct work *w, struct lq_error *err)
 {
-    const struct { uint32_t id; const char *text; } known[] = {
+    const struct {
+        uint32_t id;
+        const char *text;
+    } known[] = {
         {w->config->image_token, "<image>"},
         {w->config->pad, "<pad>"},
     };
@@ -215,7 +221,11 @@ static enum lq_status set_lists(struct lq_kvs *kvs, const struct lq_tokenizer *t
 static enum lq_status set_ids(struct lq_kvs *kvs, const struct work *w, struct lq_error *err)
 {
     const struct lq_hf_config *c = w->config;
-    const struct { const char *key; uint32_t given; int32_t own; } ids[] = {
+    const struct {
+        const char *key;
+        uint32_t given;
+        int32_t own;
+    } ids[] = {
         {"tokenizer.ggml.bos_token_id", c->bos, w->tokens.bos},
         {"tokenizer.ggml.eos_token_id", c->eos, w->tokens.eos},
         {"tokenizer.ggml.unknown_token_id", LQ_HF_NO_TOKEN, w->tokens.unk},
@@ -248,7 +258,8 @@ static const char *template_in(const json_t *root)
     const json_t *value = json_object_get(root, "chat_template");
     size_t i;
     json_t *item;
-    json_array_foreach(value, i, item) {
+    json_array_foreach(value, i, item)
+    {
         const char *name = json_string_value(json_object_get(item, "name"));
         if (name != NULL && strcmp(name, "default") == 0) return json_string_value(json_object_get(item, "template"));
     }

@@ -38,8 +38,8 @@ const json_t *lq_json_get(const struct lq_json_at *at, const char *key)
     return json_is_null(value) ? NULL : value;
 }
 
-enum lq_status lq_json_unexpected(const struct lq_json_at *at, const char *key, enum lq_status status, const char *expected,
-                                  struct lq_error *err)
+enum lq_status lq_json_unexpected(const struct lq_json_at *at, const char *key, enum lq_status status,
+                                  const char *expected, struct lq_error *err)
 {
     char *found = json_dumps(lq_json_get(at, key), JSON_ENCODE_ANY | JSON_COMPACT);
     lq_error_set(err, status, "%s: key '%s%s' is %.200s, expected %s", at->file, at->section, key,
@@ -76,7 +76,8 @@ enum lq_status lq_json_positive(const struct lq_json_at *at, const char *key, do
     return LQ_OK;
 }
 
-enum lq_status lq_json_bool(const struct lq_json_at *at, const char *key, bool fallback, bool *out, struct lq_error *err)
+enum lq_status lq_json_bool(const struct lq_json_at *at, const char *key, bool fallback, bool *out,
+                            struct lq_error *err)
 {
     const json_t *v = lq_json_get(at, key);
     if (v != NULL && !json_is_boolean(v)) return lq_json_unexpected(at, key, LQ_ERR_FORMAT, "true or false", err);

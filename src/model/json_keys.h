@@ -32,12 +32,13 @@ enum lq_status lq_json_u32(const struct lq_json_at *at, const char *key, uint32_
 /* Finite and greater than 0. */
 enum lq_status lq_json_positive(const struct lq_json_at *at, const char *key, double fallback, double *out,
                                 struct lq_error *err);
-enum lq_status lq_json_bool(const struct lq_json_at *at, const char *key, bool fallback, bool *out, struct lq_error *err);
+enum lq_status lq_json_bool(const struct lq_json_at *at, const char *key, bool fallback, bool *out,
+                            struct lq_error *err);
 /* Borrowed from the JSON value; `fallback` may be NULL. */
 enum lq_status lq_json_string(const struct lq_json_at *at, const char *key, const char *fallback, const char **out,
                               struct lq_error *err);
 /* "FILE: key 'text_config.rope_theta' is 7, expected WHAT" */
-enum lq_status lq_json_unexpected(const struct lq_json_at *at, const char *key, enum lq_status status, const char *expected,
-                                  struct lq_error *err);
+enum lq_status lq_json_unexpected(const struct lq_json_at *at, const char *key, enum lq_status status,
+                                  const char *expected, struct lq_error *err);
 
 #endif

@@ -10,8 +10,8 @@
 #include "model/names.h"
 #include "model/store.h"
 
-static enum lq_status open_by_kind(struct lq_model_store *store, const char *path, const struct lq_model_options *options,
-                                   struct lq_error *err)
+static enum lq_status open_by_kind(struct lq_model_store *store, const char *path,
+                                   const struct lq_model_options *options, struct lq_error *err)
 {
     struct stat st;
     if (stat(path, &st) != 0) return lq_error_set(err, LQ_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
@@ -33,8 +33,10 @@ static enum lq_status set_names(struct lq_model_store *store, const char *path, 
     const char *text;
     size_t length;
     const struct lq_model_half *half = leading_half(&store->pub);
-    if (store->pub.hugging_face) lq_name_of_folder(path, name, sizeof name);
-    else lq_name_of_file(half->path, name, sizeof name);
+    if (store->pub.hugging_face)
+        lq_name_of_folder(path, name, sizeof name);
+    else
+        lq_name_of_file(half->path, name, sizeof name);
     enum lq_status status = lq_store_text(store, path, &store->pub.path, err);
     if (status == LQ_OK) status = lq_store_text(store, name, &store->pub.name, err);
     if (status != LQ_OK) return status;
@@ -55,8 +57,10 @@ enum lq_status lq_model_open(struct lq_model **out, const char *path, const stru
     enum lq_status status = lq_store_new(&store, err);
     if (status == LQ_OK) status = open_by_kind(store, path, options == NULL ? &whole : options, err);
     if (status == LQ_OK) status = set_names(store, path, err);
-    if (status == LQ_OK) *out = &store->pub;
-    else lq_store_free(store);
+    if (status == LQ_OK)
+        *out = &store->pub;
+    else
+        lq_store_free(store);
     return status;
 }
 
@@ -70,7 +74,7 @@ bool lq_model_has_key(const struct lq_model_half *half, const char *key)
     return lq_kvs_find(half->kvs, key) != NULL;
 }
 
-/* Hugging Face keeps a head's rows as two halves, llama.cpp as pairs of one row from each: the stored row of row `row`. */
+/* Hugging Face keeps a head's rows as two halves, llama.cpp as pairs of one row from each: where row `row` is stored. */
 static uint64_t stored_row(uint64_t row, uint64_t head_rows)
 {
     uint64_t within = row % head_rows;
@@ -82,7 +86,8 @@ static enum lq_status read_permuted(const struct lq_origin *o, uint64_t unit, ui
 {
     enum lq_status status = LQ_OK;
     for (uint64_t i = 0; i < n && status == LQ_OK; i++)
-        status = lq_source_read(o->source, o->tensor, stored_row(first + i, o->head_rows) * unit, unit, dst + i * unit, err);
+        status =
+            lq_source_read(o->source, o->tensor, stored_row(first + i, o->head_rows) * unit, unit, dst + i * unit, err);
     return status;
 }
 
@@ -95,7 +100,8 @@ enum lq_status lq_model_read(const struct lq_model *model, const struct lq_tenso
     uint64_t row_bytes = tensor->bytes / tensor->rows;
     if (first_row > tensor->rows || n_rows > tensor->rows - first_row)
         return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s' has no such rows", o->source->path, tensor->name);
-    if (o->head_rows == 0) return lq_source_read(o->source, o->tensor, first_row * row_bytes, n_rows * row_bytes, dst, err);
+    if (o->head_rows == 0)
+        return lq_source_read(o->source, o->tensor, first_row * row_bytes, n_rows * row_bytes, dst, err);
     if (tensor->n_dims > 1) return read_permuted(o, row_bytes, first_row, n_rows, dst, err);
     return read_permuted(o, row_bytes / tensor->ne[0], 0, tensor->ne[0], dst, err);
 }

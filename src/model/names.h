@@ -19,9 +19,12 @@ char *lq_path_join(const char *folder, const char *file);
 /* The folder part of a path ("." where it has none), to be freed; NULL when memory is short. */
 char *lq_path_folder(const char *path);
 
-struct lq_names { char **items; size_t n; };
+struct lq_names {
+    char **items;
+    size_t n;
+};
 
-/* File names in a folder that start with `prefix` and end with `suffix`, in byte order. Release with lq_names_release. */
+/* File names in a folder that start with `prefix` and end with `suffix`, in byte order; lq_names_release frees them. */
 enum lq_status lq_names_list(struct lq_names *out, const char *folder, const char *prefix, const char *suffix,
                              struct lq_error *err);
 void lq_names_release(struct lq_names *names);

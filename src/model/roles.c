@@ -112,7 +112,8 @@ static const struct rule glm5_next_rules[] = {
 };
 
 /* Of the vision half only what llama.cpp's graphs hand to ggml_mul_mat as it is. Not among them: gemma3's
- * mm.input_projection (transposed), patch mergers and peg (convolved), resampler queries, class and newline embeddings. */
+ * mm.input_projection (transposed), patch mergers and peg (convolved), resampler queries, class and newline embeddings.
+ */
 static const struct rule vision_rules[] = {
     {"*.bias", LQ_ROLE_BIAS, false},
     {"*patch_embd*", LQ_ROLE_PATCH_EMBEDDING, false},
@@ -226,8 +227,8 @@ void lq_role_assign(struct lq_tensor *tensor, const char *architecture)
 bool lq_role_ffn_may_be_swapped(const char *projector)
 {
     static const char *const projectors[] = {
-        "mlp", "ldp", "ldpv2", "qwen2vl_merger", "qwen2.5vl_merger", "exaone4_5", "adapter", "gemma3", "idefics3",
-        "resampler", "minicpmv4_6",
+        "mlp",     "ldp",    "ldpv2",    "qwen2vl_merger", "qwen2.5vl_merger", "exaone4_5",
+        "adapter", "gemma3", "idefics3", "resampler",      "minicpmv4_6",
     };
     for (size_t i = 0; i < sizeof projectors / sizeof projectors[0]; i++)
         if (strcmp(projector, projectors[i]) == 0) return true;

@@ -12,8 +12,8 @@
 /* `architecture` is general.architecture of the tensor's half. */
 void lq_role_assign(struct lq_tensor *tensor, const char *architecture);
 
-/* True for the projectors whose older files name the tower's feed-forward the other way round (fc1 = ffn_down); llama.cpp
- * detects it by ffn_down's row length, so must we. */
+/* True for the projectors whose older files name the tower's feed-forward the other way round (fc1 = ffn_down);
+ * llama.cpp detects it by ffn_down's row length, so must we. */
 bool lq_role_ffn_may_be_swapped(const char *projector);
 
 #endif

@@ -76,7 +76,8 @@ enum lq_status lq_store_open(struct lq_model_store *store, const char *path, con
     return status;
 }
 
-enum lq_status lq_store_begin_half(struct lq_model_store *store, enum lq_half half, size_t capacity, struct lq_error *err)
+enum lq_status lq_store_begin_half(struct lq_model_store *store, enum lq_half half, size_t capacity,
+                                   struct lq_error *err)
 {
     struct lq_half_store *h = &store->halves[half];
     h->tensors = calloc(capacity == 0 ? 1 : capacity, sizeof *h->tensors);

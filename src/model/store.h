@@ -47,9 +47,10 @@ enum lq_status lq_store_open(struct lq_model_store *store, const char *path, con
                              struct lq_error *err);
 
 /* Makes room for `capacity` tensors of a half and points the public half at it. */
-enum lq_status lq_store_begin_half(struct lq_model_store *store, enum lq_half half, size_t capacity, struct lq_error *err);
-/* Appends a tensor with the shape and type of `origin.tensor` under `name` (owned by the store or a source); role, block
- * and quantisability come from the rules of its half and architecture. `keep` starts as the type itself. */
+enum lq_status lq_store_begin_half(struct lq_model_store *store, enum lq_half half, size_t capacity,
+                                   struct lq_error *err);
+/* Appends a tensor with the shape and type of `origin.tensor` under `name` (owned by the store or a source); role,
+ * block and quantisability come from the rules of its half and architecture. `keep` starts as the type itself. */
 struct lq_tensor *lq_store_add_tensor(struct lq_half_store *half, const char *name, struct lq_origin origin);
 
 #endif

@@ -1,6 +1,6 @@
 /* A SentencePiece tokenizer.model (protobuf), read without any library.
  *
- * Enters: the file's bytes. Leaves: its pieces with score and type, the numbers of the special ones, the flags that matter.
+ * Enters: the file's bytes. Leaves: its pieces with score and type, the special ones' numbers, the flags that matter.
  * Invariants: every length is bounded by the bytes that remain; unknown fields are skipped; texts may hold any byte.
  *
  *     struct lq_tokenizer t = {0};
@@ -13,7 +13,14 @@
 #include "llava_quantize/base.h"
 
 /* SentencePiece's piece types, which are GGUF's token types too. */
-enum lq_piece_type { LQ_PIECE_NORMAL = 1, LQ_PIECE_UNKNOWN, LQ_PIECE_CONTROL, LQ_PIECE_USER_DEFINED, LQ_PIECE_UNUSED, LQ_PIECE_BYTE };
+enum lq_piece_type {
+    LQ_PIECE_NORMAL = 1,
+    LQ_PIECE_UNKNOWN,
+    LQ_PIECE_CONTROL,
+    LQ_PIECE_USER_DEFINED,
+    LQ_PIECE_UNUSED,
+    LQ_PIECE_BYTE
+};
 
 enum lq_piece_model { LQ_PIECE_MODEL_UNIGRAM = 1, LQ_PIECE_MODEL_BPE };
 
@@ -27,9 +34,9 @@ struct lq_piece {
 struct lq_tokenizer {
     struct lq_piece *pieces;
     size_t n, capacity;
-    int32_t model;                /* enum lq_piece_model, or another number that the file says */
-    int32_t unk, bos, eos, pad;   /* -1: none */
-    bool add_dummy_prefix;        /* a space goes before the first word */
+    int32_t model;              /* enum lq_piece_model, or another number that the file says */
+    int32_t unk, bos, eos, pad; /* -1: none */
+    bool add_dummy_prefix;      /* a space goes before the first word */
 };
 
 /* `name` stands in messages. Errors: LQ_ERR_FORMAT, LQ_ERR_MEMORY. */

@@ -1,4 +1,4 @@
-"""Tiny models for tests: Hugging Face LLaVA folders and GGUF files in every variant that the program must take or refuse.
+"""Tiny models for tests: Hugging Face LLaVA folders and GGUF files in every variant that the program takes or refuses.
 
     shape = Shape(hidden=256, kv_heads=2)
     weights = random_weights(shape, seed=1)
@@ -7,8 +7,8 @@
     keys, tensors = read_gguf("gguf-folder/tiny.gguf")           # tensors: name -> Tensor(type, ne, data)
 
 `weights` are float32 arrays under canonical names ("text.layers.0.mlp.up_proj.weight", "tower.pre_layrnorm.bias",
-"projector.linear_1.weight", "head.weight"); the writers give them the names of a layout or of GGUF. The GGUF writer here is
-written in numpy from the format's description: an independent check of the C importer.
+"projector.linear_1.weight", "head.weight"); the writers give them the names of a layout or of GGUF. The GGUF writer
+here is written in numpy from the format's description: an independent check of the C importer.
 """
 import json
 import os
@@ -76,7 +76,8 @@ def shapes(s):
     if not s.tied:
         out["head.weight"] = (s.vocab, d)
     positions = (s.image // s.patch) ** 2 + 1
-    out |= {"tower.embeddings.class_embedding": (v,), "tower.embeddings.patch_embedding.weight": (v, 3, s.patch, s.patch),
+    out |= {"tower.embeddings.class_embedding": (v,),
+            "tower.embeddings.patch_embedding.weight": (v, 3, s.patch, s.patch),
             "tower.embeddings.position_embedding.weight": (positions, v)}
     for n in ("pre_layrnorm", "post_layernorm"):
         out |= {f"tower.{n}.weight": (v,), f"tower.{n}.bias": (v,)}
@@ -114,8 +115,8 @@ def random_weights(shape, seed=0):
 # Hugging Face side
 
 LAYOUTS = {
-    "hub": {"text.": "language_model.model.", "head.": "language_model.lm_head.", "tower.": "vision_tower.vision_model.",
-            "projector.": "multi_modal_projector."},
+    "hub": {"text.": "language_model.model.", "head.": "language_model.lm_head.",
+            "tower.": "vision_tower.vision_model.", "projector.": "multi_modal_projector."},
     "5.x": {"text.": "language_model.model.", "head.": "language_model.lm_head.", "tower.": "vision_tower.",
             "projector.": "multi_modal_projector."},
     "4.52": {"text.": "model.language_model.", "head.": "lm_head.", "tower.": "model.vision_tower.vision_model.",
@@ -129,13 +130,13 @@ def hf_name(canonical, layout="hub"):
 
 
 def hf_config(shape, age="5.x", dtype="float16"):
-    """config.json as a dictionary; age "4.x" keeps rope_theta at the top of text_config, "5.x" under rope_parameters."""
+    """config.json as a dictionary; "4.x" keeps rope_theta at the top of text_config, "5.x" under rope_parameters."""
     s = shape
     text = {"model_type": "llama", "hidden_size": s.hidden, "intermediate_size": s.ff, "num_hidden_layers": s.blocks,
-            "num_attention_heads": s.heads, "num_key_value_heads": s.kv_heads, "vocab_size": s.vocab, "hidden_act": "silu",
-            "max_position_embeddings": s.context, "rms_norm_eps": 1e-5, "bos_token_id": 1, "eos_token_id": 2,
-            "pad_token_id": s.vocab - 1, "attention_bias": s.attention_bias, "mlp_bias": s.mlp_bias,
-            "tie_word_embeddings": s.tied}
+            "num_attention_heads": s.heads, "num_key_value_heads": s.kv_heads, "vocab_size": s.vocab,
+            "hidden_act": "silu", "max_position_embeddings": s.context, "rms_norm_eps": 1e-5,
+            "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": s.vocab - 1,
+            "attention_bias": s.attention_bias, "mlp_bias": s.mlp_bias, "tie_word_embeddings": s.tied}
     if s.head_dim:
         text["head_dim"] = s.head_dim
     if age == "4.x":
@@ -373,7 +374,8 @@ TEXT_NAMES = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_n
               "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
               "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
 TOWER_NAMES = {"layer_norm1": "ln1", "layer_norm2": "ln2", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
-               "self_attn.v_proj": "attn_v", "self_attn.out_proj": "attn_out", "mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down"}
+               "self_attn.v_proj": "attn_v", "self_attn.out_proj": "attn_out", "mlp.fc1": "ffn_up",
+               "mlp.fc2": "ffn_down"}
 WHOLE_NAMES = {"text.embed_tokens.weight": "token_embd.weight", "text.norm.weight": "output_norm.weight",
                "head.weight": "output.weight", "tower.embeddings.class_embedding": "v.class_embd",
                "tower.embeddings.patch_embedding.weight": "v.patch_embd.weight",
@@ -440,11 +442,11 @@ def vision_keys(shape, name="tiny"):
     s = shape
     return {"general.architecture": "clip", "general.type": "mmproj", "general.name": name, "general.file_type": 1,
             "clip.has_vision_encoder": True, "clip.has_llava_projector": True, "clip.projector_type": "mlp",
-            "clip.use_gelu": s.act != "quick_gelu", "clip.vision.image_size": s.image, "clip.vision.patch_size": s.patch,
-            "clip.vision.embedding_length": s.vision_hidden, "clip.vision.feed_forward_length": s.vision_ff,
-            "clip.vision.projection_dim": s.vision_hidden, "clip.vision.block_count": s.vision_used,
-            "clip.vision.attention.head_count": s.vision_heads, "clip.vision.attention.layer_norm_epsilon": 1e-5,
-            "clip.vision.image_mean": CLIP_MEAN, "clip.vision.image_std": CLIP_STD,
+            "clip.use_gelu": s.act != "quick_gelu", "clip.vision.image_size": s.image,
+            "clip.vision.patch_size": s.patch, "clip.vision.embedding_length": s.vision_hidden,
+            "clip.vision.feed_forward_length": s.vision_ff, "clip.vision.projection_dim": s.vision_hidden,
+            "clip.vision.block_count": s.vision_used, "clip.vision.attention.head_count": s.vision_heads,
+            "clip.vision.attention.layer_norm_epsilon": 1e-5, "clip.vision.image_mean": CLIP_MEAN, "clip.vision.image_std": CLIP_STD,
             "clip.vision.feature_layer": [s.vision_used]}
 
 

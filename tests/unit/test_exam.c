@@ -161,7 +161,7 @@ static void print(const char *name, const struct result *r)
 static void examine(const char *recipe, bool stock, int n, struct result *result)
 {
     struct demo_pair pair;
-    demo_pair_make(&pair, recipe);
+    demo_pair_make(&pair, recipe, NULL);
     take_exam(pair.path[LQ_LANGUAGE], pair.path[LQ_VISION], stock, n, result);
     print(stock ? "as llama.cpp runs it" : recipe, result);
     demo_pair_remove(&pair);

@@ -55,10 +55,12 @@ static enum lq_status check_heads(const struct lq_source *source, uint64_t width
     enum lq_status status = lq_check_number(source, "llama.attention.head_count", 1, width, &heads, err);
     if (status != LQ_OK) return status;
     uint64_t head = width / heads;
-    (void)lq_kvs_get_u64(&source->kvs, sizes[0], &head);
-    if (width % heads != 0 || head == 0 || head % 2 != 0)
-        return lq_error_set(err, LQ_ERR_FORMAT, "%s: %" PRIu64 " heads of %" PRIu64 " do not make a width of %" PRIu64,
-                            source->path, heads, head, width);
+    if (!lq_kvs_get_u64(&source->kvs, sizes[0], &head) && width % heads != 0)
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: %" PRIu64 " heads do not divide the width %" PRIu64, source->path,
+                            heads, width);
+    if (head == 0 || head % 2 != 0)
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: a head is %" PRIu64 " wide, expected an even number", source->path,
+                            head);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (lq_kvs_get_u64(&source->kvs, sizes[i], &size) && size != head)
             return lq_error_set(err, LQ_ERR_FORMAT, "%s: key '%s' is %" PRIu64 ", but a head is %" PRIu64 " wide",

@@ -106,7 +106,8 @@ static void test_metadata_that_llama_cpp_would_die_of(void **state)
         U32(LQ_LANGUAGE, "llama.block_count", "\x01\x02\x00\x00", "key 'llama.block_count' is 513, expected 1 to 512"),
         U32(LQ_LANGUAGE, "llama.attention.head_count", "\x00\x00\x00\x00",
             "key 'llama.attention.head_count' is 0, expected 1 to 256"),
-        U32(LQ_LANGUAGE, "llama.attention.head_count", "\x03\x00\x00\x00", "3 heads of 85 do not make a width of 256"),
+        U32(LQ_LANGUAGE, "llama.attention.head_count", "\x03\x00\x00\x00",
+            "key 'llama.attention.head_count_kv' is 4, which does not divide 3 heads"),
         U32(LQ_LANGUAGE, "llama.attention.head_count_kv", "\x03\x00\x00\x00",
             "key 'llama.attention.head_count_kv' is 3, which does not divide 4 heads"),
         U32(LQ_LANGUAGE, "llama.rope.dimension_count", "\x20\x00\x00\x00",
@@ -127,7 +128,7 @@ static void test_metadata_that_llama_cpp_would_die_of(void **state)
          "key 'clip.vision.feature_layer' holds 5, expected rising numbers from 0 to 4"},
         {LQ_VISION, "clip.has_vision_encoder", 4, "\x00", 1, LQ_ERR_FORMAT,
          "key 'clip.has_vision_encoder' is missing or false"},
-        {LQ_VISION, "v.blk.0.attn_", 0, "Q", 1, LQ_ERR_FORMAT, "tensor 'v.blk.0.attn_k.weight' is missing"},
+        {LQ_VISION, "v.blk.0.attn_", 0, "Q", 1, LQ_ERR_FORMAT, "tensor 'v.blk.0.attn_q.weight' is missing"},
     };
     for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) check_edit(&edits[i]);
 }
@@ -142,8 +143,8 @@ static void test_llama_cpps_own_reason(void **state)
                                      "E",
                                      1,
                                      LQ_ERR_RUNTIME,
-                                     "llama.cpp cannot load the model: llama_model_load: error loading model: missing "
-                                     "tensor 'blk.0.ffn_gate.weight'"};
+                                     "llama.cpp cannot load the model: llama_model_load: error loading model: "
+                                     "check_tensor_dims: tensor 'blk.0.ffn_gate.weight' not found"};
     check_edit(&edit);
 }
 

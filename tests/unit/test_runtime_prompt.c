@@ -136,7 +136,7 @@ static void test_chat_template(void **state)
     struct lq_runtime *rt = NULL;
     struct lq_tokens head = {0}, tail = {0};
     open_demo(&pair, &rt, "{{ 'USER: ' + message['content'] + 'ASSISTANT: ' }}"); /* Vicuna's, as llama.cpp tells it */
-    check_text(rt, &(struct lq_question){.text = "Why?"}, "<s> USER: <> \nWhy?\nASSISTANT:");
+    check_text(rt, &(struct lq_question){.text = "Why?"}, "<s> USER: <>\nWhy?\nASSISTANT:");
     build(&head, &tail, rt, &(struct lq_question){.text = "Why</s>?"});
     assert_int_equal(count(&tail, END), 0);
     lq_tokens_release(&head);
@@ -157,7 +157,7 @@ static void test_unknown_chat_template(void **state)
     int notes = 0;
     open_demo(&pair, &rt, "{{ nobody.knows(this) }}");
     rt->hooks = (struct lq_hooks){.data = &notes, .log = note};
-    check_text(rt, &(struct lq_question){.text = "Why?"}, "<s> USER:<> \nWhy? ASSISTANT:");
+    check_text(rt, &(struct lq_question){.text = "Why?"}, "<s> USER:<>\nWhy? ASSISTANT:");
     assert_int_equal(notes, 1);
     close_demo(&pair, rt);
 }

@@ -19,7 +19,7 @@ readonly questions='
 '
 
 show() { printf '\n$ %s\n' "$*"; "$@"; }
-megabytes() { cat "$1"/*.gguf | wc -c | awk '{ printf "%.2f MB", $1 / 1e6 }'; }
+size() { cat "$1"/*.gguf | wc -c | awk '{ printf "%.2f MiB", $1 / 1048576 }'; }
 answer() { "$program" ask --quiet "$1" "demo/exam/$2.png" "$3"; }
 row() { printf '%-12s %-32s %-10s %-10s %s\n' "$@"; }
 
@@ -29,7 +29,7 @@ echo "pair twice: once in full precision, once quantised."
 show "$program" convert --force --quiet demo/model "$f16"
 show "$program" --force demo/model "$small"
 
-printf '\nSizes: F16 %s, layered %s.\n' "$(megabytes "$f16")" "$(megabytes "$small")"
+printf '\nSizes: F16 %s, layered %s.\n' "$(size "$f16")" "$(size "$small")"
 printf '\nThe same questions to both pairs:\n\n'
 row picture question right F16 layered
 while IFS='|' read -r picture question right; do

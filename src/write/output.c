@@ -68,10 +68,10 @@ void lq_output_close(struct lq_output *o)
 
 static void format_size(char text[32], uint64_t bytes)
 {
-    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
     double value = (double)bytes;
     int unit = 0;
-    for (; value >= 999.5 && unit < 4; unit++) value /= 1000;
+    for (; value >= 999.5 && unit < 4; unit++) value /= 1024;
     snprintf(text, 32, "%.3g %s", value, units[unit]);
 }
 

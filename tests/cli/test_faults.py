@@ -1,4 +1,4 @@
-"""Full disks, signals, kills, outputs that must not be touched: one message, and finished files or the state as before."""
+"""Full disks, signals, kills, outputs not to be touched: one message, and finished files or the state as before."""
 import os
 import random
 import re
@@ -143,8 +143,8 @@ class Faults(CliTest):
             pass
         os.mkdir(self.path("folder.gguf"))
         cases = {
-            "no/such/out": "no/such/out/mmproj-model-Q8_0.gguf: cannot open folder 'no/such': No such file or directory; "
-                           "make it first or choose another one",
+            "no/such/out": "no/such/out/mmproj-model-Q8_0.gguf: cannot open folder 'no/such': No such file or "
+                           "directory; make it first or choose another one",
             "file": "file/mmproj-model-Q8_0.gguf: 'file' is not a folder",
             "file/out": "file/out/mmproj-model-Q8_0.gguf: 'file/out' is not a folder",
         }
@@ -165,14 +165,14 @@ class Faults(CliTest):
         with open(self.path("out/.x.lq-commit"), "w") as f:
             f.write("llava-quantize commit 1 replace\n1 000000 ../../etc/passwd\n")
         self.check_refused(["demo/model", "out", "q4_0", "--quiet"],
-                           "out/.x.lq-commit: the record of an interrupted run is damaged; look at the files beside it, "
-                           "then delete it")
+                           "out/.x.lq-commit: the record of an interrupted run is damaged; look at the files beside "
+                           "it, then delete it")
 
     # What the system refuses
 
     def run_in_namespace(self, mounts, args):
-        """Runs the program where `mounts` (shell) have been made, seen by nobody else. Returns its result and a listing of
-        the folder "place" after it."""
+        """Runs the program where `mounts` (shell) have been made, seen by nobody else. Returns its result and a listing
+        of the folder "place" after it."""
         script = f"({mounts}) || exit 77; \"$@\"; code=$?; find place -mindepth 1 | sort > listing; exit $code"
         command = ["unshare", "-rm", "sh", "-c", script, "sh", BIN, *args]
         os.mkdir(self.path("place"))
@@ -189,8 +189,8 @@ class Faults(CliTest):
         mounts = "mount -t tmpfs -o size=4m none place && head -c 100 /dev/zero > place/mine"
         result, listing = self.run_in_namespace(mounts, ["demo/model", "place/out", "q8_0", "--quiet"])
         self.assertEqual((result.code, result.out), (1, ""))
-        self.assertRegex(result.err, r"\Allava-quantize: place/out/model-Q8_0\.gguf: needs [\d.]+ MB, but only [\d.]+ "
-                         r"[kM]B are free there; free some space or choose another folder\n\Z")
+        self.assertRegex(result.err, r"\Allava-quantize: place/out/model-Q8_0\.gguf: needs [\d.]+ MiB, but only [\d.]+ "
+                         r"[KM]iB are free there; free some space or choose another folder\n\Z")
         self.assertEqual(listing, "place/mine\n")
 
     def test_disk_with_just_enough_space(self):
@@ -210,15 +210,15 @@ class Faults(CliTest):
     def test_folder_without_permission(self):
         os.mkdir(self.path("place"), 0o555)
         self.check_refused(["demo/model", "place", "q8_0", "--quiet"],
-                           "place/mmproj-model-Q8_0.gguf: cannot write into folder 'place': Permission denied; choose a "
-                           "folder that you may write to")
+                           "place/mmproj-model-Q8_0.gguf: cannot write into folder 'place': Permission denied; choose "
+                           "a folder that you may write to")
 
     def test_limit_on_file_sizes(self):
         result = self.run_cli(["demo/model", "out", "q8_0", "--quiet"],
                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
         self.assertEqual((result.code, result.out), (1, ""))
-        self.assertRegex(result.err, r"\Allava-quantize: out/mmproj-model-Q8_0\.gguf: needs [\d.]+ MB, but this process may "
-                         r"write files of at most 1\.05 MB; raise the limit \(ulimit -f\)\n\Z")
+        self.assertRegex(result.err, r"\Allava-quantize: out/mmproj-model-Q8_0\.gguf: needs [\d.]+ MiB, but this "
+                         r"process may write files of at most 1 MiB; raise the limit \(ulimit -f\)\n\Z")
         self.assertFalse(os.path.exists(self.path("out")))
 
     # Two runs at once

@@ -136,12 +136,12 @@ static int space_is_checked_first(const char *folder)
     struct scene s = open_scene(folder, false);
     CHECK(begin_large(s.o, LQ_VISION, 1000, &s.err) == LQ_ERR_IO);
     CHECK(says(&s.err,
-               "%s/v.gguf: needs 1 MB, but only 262 kB are free there; free some space or choose another folder",
+               "%s/v.gguf: needs 977 KiB, but only 256 KiB are free there; free some space or choose another folder",
                folder));
     CHECK(begin_large(s.o, LQ_VISION, 100, &s.err) == LQ_OK);
     CHECK(begin_large(s.o, LQ_LANGUAGE, 200, &s.err) == LQ_ERR_IO);
     CHECK(says(&s.err,
-               "%s/l.gguf: needs 200 kB, but only 160 kB are free there; free some space or choose another folder",
+               "%s/l.gguf: needs 195 KiB, but only 156 KiB are free there; free some space or choose another folder",
                folder));
     CHECK(begin_large(s.o, LQ_LANGUAGE, 100, &s.err) == LQ_OK);
     close_scene(&s);
@@ -158,7 +158,7 @@ static int space_is_checked_for_both_halves(const char *folder)
     CHECK(begin_large(s.o, LQ_VISION, 200, &s.err) == LQ_OK);
     CHECK(begin_large(s.o, LQ_LANGUAGE, 200, &s.err) == LQ_ERR_IO);
     CHECK(says(&s.err,
-               "%s/l.gguf: needs 396 kB, but only 258 kB are free there; free some space or choose another folder",
+               "%s/l.gguf: needs 387 KiB, but only 252 KiB are free there; free some space or choose another folder",
                folder));
     close_scene(&s);
     return PASSED;
@@ -240,10 +240,9 @@ static int a_limit_on_file_sizes(const char *folder)
     CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
     struct scene s = open_scene(folder, false);
     CHECK(begin_large(s.o, LQ_LANGUAGE, 100, &s.err) == LQ_ERR_IO);
-    CHECK(
-        says(&s.err,
-             "%s/l.gguf: needs 100 kB, but this process may write files of at most 4.1 kB; raise the limit (ulimit -f)",
-             folder));
+    CHECK(says(&s.err,
+               "%s/l.gguf: needs 97.8 KiB, but this process may write files of at most 4 KiB; raise the limit "
+               "(ulimit -f)", folder));
     close_scene(&s);
     CHECK(state_is(folder, ""));
     return PASSED;

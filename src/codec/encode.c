@@ -12,7 +12,8 @@
 static const uint32_t not_finite = 0x7f800000;
 
 /* ggml's encoders square, cube and sum weights in f32 and divide by tiny scales: between these magnitudes nothing in
- * them overflows to a NaN, which is what makes the IQ types abort. The upper one is beyond any block with f16 scales. */
+ * them overflows to a NaN, which is what makes the IQ types abort. The upper one is beyond any block with f16 scales.
+ */
 static const float largest_weight = 0x1p28f, smallest_weight = 0x1p-100f;
 /* NVFP4 has no scale above 448 and would cut what lies beyond 6 * 448 without a word. */
 static const float largest_nvfp4 = 2688;
@@ -114,8 +115,7 @@ static void encode_rows(const struct job *job, const float *src, uint64_t rows, 
 {
     if (job->type == LQ_TYPE_Q8_0)
         lq_kernels()->q8_0_encode(src, dst, rows * job->columns / lq_format_get(job->type)->block);
-    else
-        ggml_quantize_chunk((enum ggml_type)job->type, src, dst, 0, (int64_t)rows, (int64_t)job->columns, importance);
+    else ggml_quantize_chunk((enum ggml_type)job->type, src, dst, 0, (int64_t)rows, (int64_t)job->columns, importance);
 }
 
 /* Row by row through `scratch`, with what is too small for ggml's divisions taken as zero. */
@@ -135,10 +135,8 @@ static void encode_blocks(const struct job *job, const struct lq_format *f, cons
 {
     bool demands = (f->flags & LQ_FORMAT_NEEDS_IMPORTANCE) != 0;
     if (importance != NULL) importance = lq_importance_repair(importance, job->columns, demands, scratch);
-    if (job->survey.smallest < lq_float_bits(smallest_weight))
-        encode_flushed(job, scratch + job->columns, importance);
-    else
-        encode_rows(job, job->src, job->rows, importance, job->dst);
+    if (job->survey.smallest < lq_float_bits(smallest_weight)) encode_flushed(job, scratch + job->columns, importance);
+    else encode_rows(job, job->src, job->rows, importance, job->dst);
 }
 
 enum lq_status lq_codec_encode(enum lq_type type, const float *src, uint64_t rows, uint64_t columns,

@@ -1,11 +1,12 @@
 /* Encoding rows into ggml's block formats and back.
  *
  * Enters: rows of finite f32 weights, optionally an importance per column. Leaves: blocks of the asked type.
- * Invariants: the same input gives the same bytes on any CPU; nothing that would make ggml's encoders abort or divide by
- * zero reaches them; every scale written is finite.
+ * Invariants: the same input gives the same bytes on any CPU; nothing that would make ggml's encoders abort or divide
+ * by zero reaches them; every scale written is finite.
  *
  *     lq_codec_decode(LQ_TYPE_F16, raw, weights, n, &why);
- *     if (lq_codec_encode(LQ_TYPE_Q4_K, weights, rows, columns, NULL, blocks, &why) != LQ_OK) ...  // why: scale overflow
+ *     if (lq_codec_encode(LQ_TYPE_Q4_K, weights, rows, columns, NULL, blocks, &why) != LQ_OK) ...  // why: scale
+ * overflow
  */
 #ifndef LQ_CODEC_ENCODE_H
 #define LQ_CODEC_ENCODE_H
@@ -16,10 +17,10 @@
  * others, and an n that does not divide, are LQ_ERR_USAGE. */
 enum lq_status lq_codec_decode(enum lq_type type, const void *src, float *dst, uint64_t n, struct lq_error *err);
 
-/* Encodes rows x columns weights. `importance`: `columns` floats or NULL; it is repaired before use: what is NaN, infinite or
- * negative counts as nothing, every column gets a trace so that no block is without any, and a row with nothing at all
- * is as good as NULL (or, for types that demand importance, as ones). Thread-safe, after lq_codec_prepare for the type.
- * LQ_ERR_FORMAT: a weight is NaN or infinite (message: row and column within this call).
+/* Encodes rows x columns weights. `importance`: `columns` floats or NULL; it is repaired before use: what is NaN,
+ * infinite or negative counts as nothing, every column gets a trace so that no block is without any, and a row with
+ * nothing at all is as good as NULL (or, for types that demand importance, as ones). Thread-safe, after
+ * lq_codec_prepare for the type. LQ_ERR_FORMAT: a weight is NaN or infinite (message: row and column within this call).
  * LQ_ERR_UNSUPPORTED: the values overflow the format (f16 scale or value); a wider type is the remedy.
  * LQ_ERR_USAGE: the type is no target, columns do not divide, or the type demands importance and has none.
  * Magnitudes below 2^-100 are encoded as zeros. */
@@ -29,7 +30,8 @@ enum lq_status lq_codec_encode(enum lq_type type, const float *src, uint64_t row
 /* Builds the look-up tables that ggml needs for some types (IQ2, IQ3, IQ1), once, from one thread. */
 void lq_codec_prepare(enum lq_type type);
 
-/* Checks already encoded data: finite scales and floats. False when there is a NaN or infinity, or bytes are no whole blocks. */
+/* Checks already encoded data: finite scales and floats. False when there is a NaN or infinity, or bytes are no whole
+ * blocks. */
 bool lq_codec_validate(enum lq_type type, const void *blocks, uint64_t bytes);
 
 /* Index of the first weight that is NaN or infinite; n when there is none. */

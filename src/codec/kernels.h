@@ -1,8 +1,8 @@
 /* The inner loops of the codec room, one table of functions per instruction set.
  *
  * Enters: arrays of numbers. Leaves: arrays of numbers, or sums over them.
- * Invariants: the scalar table is the specification, every other one gives the same bits on the same input, NaN payloads
- * and denormals included; the table is chosen once, by what the CPU and the operating system both support
+ * Invariants: the scalar table is the specification, every other one gives the same bits on the same input, NaN
+ * payloads and denormals included; the table is chosen once, by what the CPU and the operating system both support
  * (`LQ_CPU=scalar|avx2` in the environment forces one that is there).
  *
  *     lq_kernels()->f16_to_f32(raw, weights, n);
@@ -20,7 +20,7 @@ struct lq_survey { uint32_t largest, smallest; };
 /* LQ_KERNELS(K): K(name, arguments) for every kernel; declaration, tables and tests read this one list. */
 #define LQ_KERNELS(K) \
     K(f16_to_f32, (const uint16_t *src, float *dst, size_t n)) \
-    K(f32_to_f16, (const float *src, uint16_t *dst, size_t n)) /* nearest even; a NaN keeps its upper payload, quieted */ \
+    K(f32_to_f16, (const float *src, uint16_t *dst, size_t n)) /* nearest even; a NaN keeps its payload, quieted */ \
     K(bf16_to_f32, (const uint16_t *src, float *dst, size_t n)) \
     K(f32_to_bf16, (const float *src, uint16_t *dst, size_t n)) \
     K(survey, (const float *src, size_t n, struct lq_survey *out)) \

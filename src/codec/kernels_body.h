@@ -53,8 +53,8 @@ static void difference(const float *w, const float *q, size_t n, double sums[2])
     }
 }
 
-/* The scale is the largest magnitude / 127; quotients are rounded half away from zero, as ggml's reference does. Adding the
- * float just below one half and cutting gives exactly that. */
+/* The scale is the largest magnitude / 127; quotients are rounded half away from zero, as ggml's reference does. Adding
+ * the float just below one half and cutting gives exactly that. */
 static void q8_0_encode(const float *src, uint8_t *dst, size_t n_blocks)
 {
     for (size_t b = 0; b < n_blocks; b++, src += Q8_0_WEIGHTS, dst += Q8_0_BYTES) {

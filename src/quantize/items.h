@@ -1,8 +1,8 @@
 /* A half cut into work items: ranges of rows, the same whatever the number of threads.
  *
  * Enters: the entries of one half. Leaves: items in file order, each with room for its outcome.
- * Invariants: an item has at least one row and otherwise at most LQ_ITEM_WEIGHTS weights; it lies inside one matrix of a
- * 3-D or 4-D tensor, because each expert has its own importance data.
+ * Invariants: an item has at least one row and otherwise at most LQ_ITEM_WEIGHTS weights; it lies inside one matrix of
+ * a 3-D or 4-D tensor, because each expert has its own importance data.
  */
 #ifndef LQ_QUANTIZE_ITEMS_H
 #define LQ_QUANTIZE_ITEMS_H
@@ -20,7 +20,10 @@ struct lq_item {
     double sums[2];     /* sum (w - q)^2, sum w^2 */
 };
 
-struct lq_items { struct lq_item *items; size_t n; };
+struct lq_items {
+    struct lq_item *items;
+    size_t n;
+};
 
 /* Errors: LQ_ERR_MEMORY. Free out->items with free(). */
 enum lq_status lq_items_build(struct lq_items *out, const struct lq_plan_entry *entries, size_t n_entries,

@@ -11,7 +11,7 @@ enum { SOURCE_BYTES = 200, FILE_BYTES = 128, PLAN_BYTES = 896 };
 static const char placeholder[] = "00000000000000000000000000000000"; /* the pair id, known when all is encoded */
 
 /* Keys of an earlier run, written again behind the others. */
-static const char *const ours[] = {"general.quantized_by",  "llava_quantize.pair_id", "llava_quantize.source",
+static const char *const ours[] = {"general.quantized_by", "llava_quantize.pair_id", "llava_quantize.source",
                                    "llava_quantize.recipe", "llava_quantize.plan"};
 
 static void remove_stale(struct lq_kvs *kvs)
@@ -22,7 +22,8 @@ static void remove_stale(struct lq_kvs *kvs)
 }
 
 /* Sets at most `limit` bytes of `text`, cut between UTF-8 characters. */
-static enum lq_status set_text(struct lq_kvs *kvs, const char *key, const char *text, size_t limit, struct lq_error *err)
+static enum lq_status set_text(struct lq_kvs *kvs, const char *key, const char *text, size_t limit,
+                               struct lq_error *err)
 {
     char cut[PLAN_BYTES + 1];
     size_t n = strlen(text);
@@ -49,11 +50,13 @@ static bool quantises(const struct lq_plan *part)
 static bool uses_importance(const struct lq_plan *part, const struct lq_imatrix *imatrix)
 {
     for (size_t i = 0; imatrix != NULL && i < part->n_entries; i++)
-        if (is_block_type(part->entries[i].type) && lq_imatrix_find(imatrix, part->entries[i].tensor) != NULL) return true;
+        if (is_block_type(part->entries[i].type) && lq_imatrix_find(imatrix, part->entries[i].tensor) != NULL)
+            return true;
     return false;
 }
 
-static enum lq_status set_general(struct lq_kvs *kvs, const struct lq_plan *part, enum lq_half half, struct lq_error *err)
+static enum lq_status set_general(struct lq_kvs *kvs, const struct lq_plan *part, enum lq_half half,
+                                  struct lq_error *err)
 {
     enum lq_status status = lq_kvs_set_u32(kvs, "general.file_type", (uint32_t)part->file_type[half], err);
     if (status == LQ_OK && quantises(part)) status = lq_kvs_set_u32(kvs, "general.quantization_version", 2, err);
@@ -90,7 +93,8 @@ static enum lq_status set_importance(struct lq_kvs *kvs, const struct lq_imatrix
 {
     const char *file = base_name(lq_imatrix_path(imatrix)), *dataset = base_name(lq_imatrix_dataset(imatrix));
     enum lq_status status = set_text(kvs, "quantize.imatrix.file", file, FILE_BYTES, err);
-    if (status == LQ_OK && *dataset != '\0') status = set_text(kvs, "quantize.imatrix.dataset", dataset, FILE_BYTES, err);
+    if (status == LQ_OK && *dataset != '\0')
+        status = set_text(kvs, "quantize.imatrix.dataset", dataset, FILE_BYTES, err);
     if (status == LQ_OK)
         status = lq_kvs_set_u32(kvs, "quantize.imatrix.entries_count", saturated(lq_imatrix_count(imatrix)), err);
     uint32_t chunks = saturated(lq_imatrix_chunks(imatrix));

@@ -1,9 +1,9 @@
 /* The metadata of a quantised half: what the input says, and what this run adds.
  *
  * Enters: a half, the part of the plan that belongs to it, the importance data if any. Leaves: a complete key list.
- * Invariants: the input's keys keep their order, except split.*, which no longer holds; ours stand behind them in one fixed
- * order, take less than 2 KB, and depend on nothing but contents (no path, no date), so that one input gives one output
- * by whatever way it came.
+ * Invariants: the input's keys keep their order, except split.*, which no longer holds; ours stand behind them in one
+ * fixed order, take less than 2 KB, and depend on nothing but contents (no path, no date), so that one input gives one
+ * output by whatever way it came.
  *
  *     struct lq_kvs kvs = {0};
  *     lq_metadata_build(&kvs, model, half, &part, imatrix, &err);

@@ -51,6 +51,7 @@ void lq_meter_rewind(struct lq_meter *meter, uint64_t done)
 
 enum lq_status lq_meter_check(const struct lq_meter *meter, struct lq_error *err)
 {
-    if (meter->hooks == NULL || meter->hooks->cancelled == NULL || !meter->hooks->cancelled(meter->hooks->data)) return LQ_OK;
+    if (meter->hooks == NULL || meter->hooks->cancelled == NULL || !meter->hooks->cancelled(meter->hooks->data))
+        return LQ_OK;
     return lq_error_set(err, LQ_ERR_CANCELLED, "cancelled");
 }

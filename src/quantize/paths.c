@@ -17,7 +17,8 @@ static bool names_a_file(const char *output)
 }
 
 /* OUTPUT/[mmproj-]NAME-TAG.gguf */
-static char *path_in_folder(const char *folder, const struct lq_model *model, const struct lq_plan *plan, enum lq_half half)
+static char *path_in_folder(const char *folder, const struct lq_model *model, const struct lq_plan *plan,
+                            enum lq_half half)
 {
     char *path = NULL;
     size_t n = strlen(folder);
@@ -63,7 +64,8 @@ static enum lq_status check_not_input(const struct lq_model *model, const char *
         const struct lq_model_half *half = model->half[h];
         if (half == NULL || stat(half->path, &in) != 0) continue;
         if (S_ISDIR(in.st_mode) ? folder_holds(half->path, &out) : same_file(&in, &out))
-            return lq_error_set(err, LQ_ERR_USAGE, "%s: is also the input, %s; choose another output", output, half->path);
+            return lq_error_set(err, LQ_ERR_USAGE, "%s: is also the input, %s; choose another output", output,
+                                half->path);
     }
     return LQ_OK;
 }

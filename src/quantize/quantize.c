@@ -21,7 +21,9 @@ struct run {
 };
 
 /* The entries of one half: plan->entries[first] .. [first + n - 1]. */
-struct range { size_t first, n; };
+struct range {
+    size_t first, n;
+};
 
 static struct range range_of(const struct lq_plan *plan, enum lq_half half)
 {
@@ -78,8 +80,9 @@ static enum lq_status widen(struct run *run, const struct lq_work *work, struct 
         char reason[sizeof entry->reason], message[256];
         snprintf(reason, sizeof reason, "weights overflow %s", before);
         if (!lq_plan_widen(run->plan, r.first + i, reason))
-            return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: tensor '%s': weights overflow %s, and no larger type holds them",
-                                work->half->path, entry->tensor->name, before);
+            return lq_error_set(err, LQ_ERR_UNSUPPORTED,
+                                "%s: tensor '%s': weights overflow %s, and no larger type holds them", work->half->path,
+                                entry->tensor->name, before);
         snprintf(message, sizeof message, "tensor '%s': weights overflow %s: %s instead", entry->tensor->name, before,
                  lq_format_name(entry->type));
         say(run, LQ_LOG_WARN, message);
@@ -113,9 +116,13 @@ static enum lq_status encode_half(struct run *run, enum lq_half half, struct lq_
     struct range r = range_of(run->plan, half);
     uint64_t done_before = run->meter.done;
     for (bool again = true; again;) {
-        struct lq_work work = {.model = run->model, .half = run->model->half[half],
-                               .entries = run->plan->entries + r.first, .n_entries = r.n,
-                               .output = run->output, .imatrix = run->options->imatrix, .meter = &run->meter};
+        struct lq_work work = {.model = run->model,
+                               .half = run->model->half[half],
+                               .entries = run->plan->entries + r.first,
+                               .n_entries = r.n,
+                               .output = run->output,
+                               .imatrix = run->options->imatrix,
+                               .meter = &run->meter};
         enum lq_status status = lq_work_run(&work, run->threads, err);
         again = status == LQ_OK && work.n_overflowed > 0;
         if (again) status = widen(run, &work, r, err);
@@ -167,8 +174,9 @@ static enum lq_status allocate(struct run *run, struct lq_error *err)
     return LQ_OK;
 }
 
-enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan, const struct lq_quantize_options *options,
-                           struct lq_quantize_result *result, struct lq_error *err)
+enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan,
+                           const struct lq_quantize_options *options, struct lq_quantize_result *result,
+                           struct lq_error *err)
 {
     struct run run = {.model = model, .plan = plan, .options = options};
     run.threads = options->threads > 0 ? options->threads : lq_cpu_count();

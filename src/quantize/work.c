@@ -28,7 +28,8 @@ static enum lq_status not_finite(const struct task *task, struct lq_error *err)
 {
     const struct lq_tensor *t = task->tensor;
     uint64_t at = lq_codec_first_bad(task->scratch->weights, task->weights);
-    return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " is %g: weights must be finite",
+    return lq_error_set(err, LQ_ERR_FORMAT,
+                        "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " is %g: weights must be finite",
                         task->work->half->path, t->name, task->item->first_row + at / t->ne[0], at % t->ne[0],
                         (double)task->scratch->weights[at]);
 }
@@ -49,7 +50,8 @@ static enum lq_status check_copy(const struct task *task, struct lq_error *err)
     if (!can_decode(type)) {
         if (lq_codec_validate(type, s->raw, task->weights / lq_format_get(type)->block * lq_format_get(type)->bytes))
             return LQ_OK;
-        return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s': rows from %" PRIu64 " hold a value that is not finite",
+        return lq_error_set(err, LQ_ERR_FORMAT,
+                            "%s: tensor '%s': rows from %" PRIu64 " hold a value that is not finite",
                             task->work->half->path, task->tensor->name, task->item->first_row);
     }
     enum lq_status status = lq_codec_decode(type, s->raw, s->weights, task->weights, err);
@@ -66,7 +68,8 @@ static enum lq_status measure(const struct task *task, struct lq_error *err)
     const struct lq_format *f = lq_format_get(task->entry->type);
     for (uint64_t done = 0; done < task->weights; done += MEASURED_AT_ONCE) {
         uint64_t left = task->weights - done, n = left < MEASURED_AT_ONCE ? left : MEASURED_AT_ONCE;
-        enum lq_status status = lq_codec_decode(f->type, task->scratch->coded + done / f->block * f->bytes, back, n, err);
+        enum lq_status status =
+            lq_codec_decode(f->type, task->scratch->coded + done / f->block * f->bytes, back, n, err);
         if (status != LQ_OK) return status;
         lq_codec_difference(task->scratch->weights + done, back, n, task->item->sums);
     }
@@ -91,8 +94,8 @@ static enum lq_status process(const struct task *task, struct lq_error *err)
 {
     struct lq_item *item = task->item;
     item->sums[0] = item->sums[1] = 0;
-    enum lq_status status = lq_model_read(task->work->model, task->tensor, item->first_row, item->n_rows,
-                                          task->scratch->raw, err);
+    enum lq_status status =
+        lq_model_read(task->work->model, task->tensor, item->first_row, item->n_rows, task->scratch->raw, err);
     if (status != LQ_OK) return status;
     bool copy = task->entry->type == task->tensor->type;
     status = copy ? check_copy(task, err) : encode(task, err);
@@ -104,7 +107,8 @@ static enum lq_status process(const struct task *task, struct lq_error *err)
     const unsigned char *bytes = copy ? task->scratch->raw : task->scratch->coded;
     uint64_t row_bytes = lq_format_row_bytes(task->entry->type, task->tensor->ne[0]), size = item->n_rows * row_bytes;
     item->hash = XXH3_128bits(bytes, size);
-    return lq_output_write(task->work->output, task->work->half->half, item->entry, item->first_row * row_bytes, bytes, size, err);
+    return lq_output_write(task->work->output, task->work->half->half, item->entry, item->first_row * row_bytes, bytes,
+                           size, err);
 }
 
 static enum lq_status run_item(void *data, size_t index, unsigned worker, struct lq_error *err)
@@ -116,7 +120,8 @@ static enum lq_status run_item(void *data, size_t index, unsigned worker, struct
     enum lq_status status = lq_meter_check(work->meter, err);
     if (status == LQ_OK && !atomic_load(&work->overflowed[item->entry])) status = process(&task, err);
     if (status == LQ_OK)
-        lq_meter_add(work->meter, task.tensor->name, item->n_rows * lq_format_row_bytes(task.tensor->type, task.tensor->ne[0]));
+        lq_meter_add(work->meter, task.tensor->name,
+                     item->n_rows * lq_format_row_bytes(task.tensor->type, task.tensor->ne[0]));
     return status;
 }
 

@@ -2,11 +2,11 @@
  *
  * Enters: a half, its entries with their types, an output whose header stands. Leaves: the encoded data in the output,
  * a hash and error sums per item, and which entries' weights overflow their type.
- * Invariants: memory is three buffers of one item for each worker; what an item leaves depends on nothing but its input.
+ * Invariants: memory is three buffers of one item for each worker; what an item leaves depends on nothing but its
+ * input.
  *
- *     struct lq_work work = {.model = m, .half = h, .entries = e, .n_entries = n, .output = o, .imatrix = im, .meter = &meter};
- *     if (lq_work_run(&work, threads, &err) == LQ_OK && work.n_overflowed == 0) ...
- *     lq_work_release(&work);
+ *     struct lq_work work = {.model = m, .half = h, .entries = e, .n_entries = n, .output = o, .imatrix = im, .meter =
+ * &meter}; if (lq_work_run(&work, threads, &err) == LQ_OK && work.n_overflowed == 0) ... lq_work_release(&work);
  */
 #ifndef LQ_QUANTIZE_WORK_H
 #define LQ_QUANTIZE_WORK_H
@@ -17,7 +17,10 @@
 
 #include <stdatomic.h>
 
-struct lq_scratch { unsigned char *raw, *coded; float *weights; };
+struct lq_scratch {
+    unsigned char *raw, *coded;
+    float *weights;
+};
 
 struct lq_work {
     const struct lq_model *model;
@@ -28,17 +31,17 @@ struct lq_work {
     const struct lq_imatrix *imatrix; /* NULL: none */
     struct lq_meter *meter;
 
-    struct lq_items items;      /* from here on: set by lq_work_run */
-    atomic_bool *overflowed;    /* one per entry: its weights do not fit its type */
+    struct lq_items items;   /* from here on: set by lq_work_run */
+    atomic_bool *overflowed; /* one per entry: its weights do not fit its type */
     size_t n_overflowed;
     struct lq_scratch *scratch; /* one per worker */
     unsigned n_scratch;
     uint64_t raw_bytes, coded_bytes, weights;
 };
 
-/* Errors: LQ_ERR_FORMAT for a weight that is not finite (file, tensor, row, column), LQ_ERR_CANCELLED, LQ_ERR_IO, LQ_ERR_MEMORY.
- * An overflow is no error: the rest of the half is still looked at, so that one pass finds all of them, and the
- * output is of no use. Release in any case. */
+/* Errors: LQ_ERR_FORMAT for a weight that is not finite (file, tensor, row, column), LQ_ERR_CANCELLED, LQ_ERR_IO,
+ * LQ_ERR_MEMORY. An overflow is no error: the rest of the half is still looked at, so that one pass finds all of them,
+ * and the output is of no use. Release in any case. */
 enum lq_status lq_work_run(struct lq_work *work, unsigned threads, struct lq_error *err);
 void lq_work_release(struct lq_work *work);
 

@@ -2,10 +2,10 @@
 
     python3 make_model.py FOLDER [NAME ...]
 
-writes FOLDER/NAME/*.gguf, F16, for each of: language (LLaVA-1.5-7B's decoder with 3 of its 32 blocks, 870 M weights), clip
-(the CLIP-L/14-336 tower and projector), siglip (SigLIP-so400m, whose 4304-wide rows fit no block). Weights are normal,
-with a scale per row and a few outlier columns, which is what real ones look like to an encoder. The same NAME always gives
-the same bytes; what is there already is kept.
+writes FOLDER/NAME/*.gguf, F16, for each of: language (LLaVA-1.5-7B's decoder with 3 of its 32 blocks, 870 M weights),
+clip (the CLIP-L/14-336 tower and projector), siglip (SigLIP-so400m, whose 4304-wide rows fit no block). Weights are
+normal, with a scale per row and a few outlier columns, which is what real ones look like to an encoder. The same NAME
+always gives the same bytes; what is there already is kept.
 """
 import json
 import os
@@ -15,7 +15,7 @@ import sys
 import numpy as np
 
 F32, F16 = 0, 1
-UINT32, FLOAT32, BOOL, STRING, ARRAY = 4, 6, 7, 8, 9
+UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 ALIGNMENT = 32
 CHUNK = 1 << 22  # weights made at once
 
@@ -28,8 +28,8 @@ def text(value):
     return struct.pack("<Q", len(data)) + data
 
 
-PACK = {UINT32: lambda v: struct.pack("<I", v), FLOAT32: lambda v: struct.pack("<f", v),
-        BOOL: lambda v: struct.pack("<?", v), STRING: text}
+PACK = {UINT32: lambda v: struct.pack("<I", v), INT32: lambda v: struct.pack("<i", v),
+        FLOAT32: lambda v: struct.pack("<f", v), BOOL: lambda v: struct.pack("<?", v), STRING: text}
 
 
 def pair(key, kind, value):
@@ -48,11 +48,8 @@ def vocabulary(n=32000):
     kinds += [1] * (n - len(kinds))
     return [("tokenizer.ggml.model", STRING, "llama"), ("tokenizer.ggml.tokens", ARRAY, (STRING, tokens)),
             ("tokenizer.ggml.scores", ARRAY, (FLOAT32, [-float(i) for i in range(n)])),
-            ("tokenizer.ggml.token_type", ARRAY, (UINT32 + 1, kinds)), ("tokenizer.ggml.bos_token_id", UINT32, 1),
+            ("tokenizer.ggml.token_type", ARRAY, (INT32, kinds)), ("tokenizer.ggml.bos_token_id", UINT32, 1),
             ("tokenizer.ggml.eos_token_id", UINT32, 2)]
-
-
-PACK[UINT32 + 1] = lambda v: struct.pack("<i", v)
 
 
 def language(width=4096, feed=11008, blocks=3, vocab=32000):
@@ -85,7 +82,8 @@ def tower(name, width, feed, blocks, heads, image, patch, joined=4096, class_tok
             ("clip.vision.feature_layer", ARRAY, (UINT32, [blocks]))]
     positions = (image // patch) ** 2 + class_token
     tensors = [("v.class_embd", F32, (width,))] if class_token else []
-    tensors += [("v.patch_embd.weight", F16, (patch, patch, 3, width)), ("v.position_embd.weight", F32, (width, positions))]
+    tensors += [("v.patch_embd.weight", F16, (patch, patch, 3, width)),
+                ("v.position_embd.weight", F32, (width, positions))]
     tensors += [("v.pre_ln.weight", F32, (width,)), ("v.pre_ln.bias", F32, (width,))] if class_token else []
     for i in range(blocks):
         p = f"v.blk.{i}."

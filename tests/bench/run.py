@@ -1,11 +1,11 @@
 """llava-quantize against llama-quantize: time, memory and size on models of real shapes.
 
-    LQ_BIN=build/llava-quantize LQ_LLAMA_BIN=.../bin python3 run.py [--models language,clip] [--types Q8_0,Q4_K_M] [--check]
+    LQ_BIN=build/llava-quantize LQ_LLAMA_BIN=.../bin python3 run.py [--models language,clip] [--types Q8_0] [--check]
 
-Both run in turn (A B A B ...) with the same number of threads, on a memory file system where one has room, so that neither
-gets the better moment. Times are the best of the rounds; ratios are ours to theirs. LQ_LLAMA_BIN is llama-quantize or
-the folder that holds it; without it only ours is measured. --check exits 1 unless on the language model every wall-time
-ratio is at most 1.0 and our peak memory at most 400 MB.
+Both run in turn (A B A B ...) with the same number of threads, on a memory file system where one has room, so that
+neither gets the better moment. Times are the best of the rounds; ratios are ours to theirs. LQ_LLAMA_BIN is
+llama-quantize or the folder that holds it; without it only ours is measured. --check exits 1 unless on the language
+model every wall-time ratio is at most 1.0 and our peak memory at most 400 MB.
 """
 import argparse
 import json

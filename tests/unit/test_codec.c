@@ -101,14 +101,15 @@ static void every_type_equals_ggml(void **state)
     }
 }
 
-/* Rows that break naive encoders. The values are what lies in the files of odd models, and what an attacker would put there. */
+/* Rows that break naive encoders. The values are what lies in the files of odd models, and what an attacker would put
+ * there. */
 static float pattern(int kind, int i)
 {
     switch (kind) {
     case 0: return 0;
     case 1: return 0.25f;
     case 2: return -3;
-    case 3: return 1e-41f * (float)(i % 7 - 3);                     /* denormal throughout */
+    case 3: return 1e-41f * (float)(i % 7 - 3);                       /* denormal throughout */
     case 4: return i % 32 == 5 ? 1e-40f : 0.02f * (float)(i % 9 - 4); /* one denormal per block */
     case 5: return i == 77 ? 1e4f : 1e-3f * normal();
     case 6: return i % 2 == 0 ? 60000.0f : -60000.0f;
@@ -214,8 +215,9 @@ static void block_without_importance_keeps_its_weights(void **state)
 static void more_bits_mean_less_error(void **state)
 {
     (void)state;
-    static const int order[] = {LQ_TYPE_IQ1_S, LQ_TYPE_IQ2_XXS, LQ_TYPE_IQ2_S, LQ_TYPE_IQ3_XXS, LQ_TYPE_IQ3_S,
-                                LQ_TYPE_IQ4_XS, LQ_TYPE_Q5_K, LQ_TYPE_Q6_K, LQ_TYPE_Q8_0, LQ_TYPE_F16, LQ_TYPE_F32};
+    static const int order[] = {LQ_TYPE_IQ1_S, LQ_TYPE_IQ2_XXS, LQ_TYPE_IQ2_S, LQ_TYPE_IQ3_XXS,
+                                LQ_TYPE_IQ3_S, LQ_TYPE_IQ4_XS,  LQ_TYPE_Q5_K,  LQ_TYPE_Q6_K,
+                                LQ_TYPE_Q8_0,  LQ_TYPE_F16,     LQ_TYPE_F32};
     float src[WEIGHTS], importance[COLUMNS];
     for (int i = 0; i < WEIGHTS; i++) src[i] = normal();
     for (int i = 0; i < COLUMNS; i++) importance[i] = 1;
@@ -267,9 +269,16 @@ static void refusals(void **state)
 static void overflow_is_refused(void **state)
 {
     (void)state;
-    struct { enum lq_type type; float fits, overflows; } limits[] = {
-        {LQ_TYPE_F16, 65519, 65520},   {LQ_TYPE_BF16, 0x1.fep127f, 0x1.ffp127f}, {LQ_TYPE_Q8_0, 127 * 65504.0f, 127 * 65600.0f},
-        {LQ_TYPE_Q4_1, 60000, 1.1e6f}, {LQ_TYPE_NVFP4, 2688, 2689},              {LQ_TYPE_F32, 3e38f, 0},
+    struct {
+        enum lq_type type;
+        float fits, overflows;
+    } limits[] = {
+        {LQ_TYPE_F16, 65519, 65520},
+        {LQ_TYPE_BF16, 0x1.fep127f, 0x1.ffp127f},
+        {LQ_TYPE_Q8_0, 127 * 65504.0f, 127 * 65600.0f},
+        {LQ_TYPE_Q4_1, 60000, 1.1e6f},
+        {LQ_TYPE_NVFP4, 2688, 2689},
+        {LQ_TYPE_F32, 3e38f, 0},
     };
     float src[COLUMNS] = {0};
     uint8_t out[COLUMNS * 4];
@@ -300,7 +309,8 @@ static void validation_knows_every_scale(void **state)
     (void)state;
     for (int type = 0; type < LQ_TYPE_COUNT; type++) {
         const struct lq_format *f = lq_format_get(type);
-        if (f == NULL || type == LQ_TYPE_Q8_1 || type == LQ_TYPE_F64) continue; /* ggml: no check; one after a cast to f32 */
+        if (f == NULL || type == LQ_TYPE_Q8_1 || type == LQ_TYPE_F64)
+            continue; /* ggml: no check; one after a cast to f32 */
         for (uint32_t at = 0; at < f->bytes; at++) {
             uint8_t block[2 * 512] = {0};
             memset(block + f->bytes + at, 0xff, at + 1 < f->bytes ? 2 : 1);

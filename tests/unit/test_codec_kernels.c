@@ -23,9 +23,10 @@ static uint32_t random_bits(void)
 /* Bit patterns over the whole range of floats, dense where F16 rounds, ends, ties and goes denormal. */
 static uint32_t float_pattern(uint32_t i)
 {
-    static const uint32_t edges[] = {0,          1,          0x7fffff,   0x800000,   0x33000000, 0x33000001, 0x32ffffff,
-                                     0x387fffff, 0x38800000, 0x477fefff, 0x477ff000, 0x477fffff, 0x47800000, 0x7f7fffff,
-                                     0x7f7f7fff, 0x7f7f8000, 0x7f800000, 0x7f800001, 0x7fc00000, 0x7fffffff, 0x7f80ffff};
+    static const uint32_t edges[] = {0,          1,          0x7fffff,   0x800000,   0x33000000, 0x33000001,
+                                     0x32ffffff, 0x387fffff, 0x38800000, 0x477fefff, 0x477ff000, 0x477fffff,
+                                     0x47800000, 0x7f7fffff, 0x7f7f7fff, 0x7f7f8000, 0x7f800000, 0x7f800001,
+                                     0x7fc00000, 0x7fffffff, 0x7f80ffff};
     uint32_t n = sizeof edges / sizeof edges[0], sign = (i & 1) << 31;
     if (i / 2 < n) return edges[i / 2] | sign;
     if (i % 4 == 0) return ((0x33000000 + random_bits() % 0x14800000) & 0xfffff000) | sign; /* ties among them */
@@ -49,10 +50,8 @@ static void half_decodes_by_definition(void **state)
         uint32_t exponent = h >> 10 & 31, mantissa = h & 1023;
         double expected = exponent == 0 ? ldexp(mantissa, -24) : ldexp(1024 + mantissa, (int)exponent - 25);
         float f = lq_half_to_float((uint16_t)h);
-        if (exponent == 31)
-            assert_true(mantissa == 0 ? isinf(f) != 0 : isnan(f) != 0);
-        else
-            assert_true(fabs((double)f) == expected);
+        if (exponent == 31) assert_true(mantissa == 0 ? isinf(f) != 0 : isnan(f) != 0);
+        else assert_true(fabs((double)f) == expected);
         assert_int_equal(signbit(f) != 0, h >> 15);
     }
 }
@@ -74,7 +73,8 @@ static void half_encodes_to_the_nearest(void **state)
         double distance = fabs(value - here);
         assert_true(distance <= value - below || h == 0);
         assert_true(distance <= fabs(above - value));
-        if (h != 0 && (distance == value - below || (distance == above - value && distance != 0))) assert_true((h & 1) == 0);
+        if (h != 0 && (distance == value - below || (distance == above - value && distance != 0)))
+            assert_true((h & 1) == 0);
         assert_int_equal(lq_float_to_half(-f), h | 0x8000);
     }
 }
@@ -169,7 +169,8 @@ static void q8_0_equals_ggml(void **state)
     static uint8_t theirs[BYTES], ours[BYTES];
     for (int round = 0; round < 3; round++) {
         fill_weights(w, MANY);
-        for (int i = 0; round == 1 && i < MANY; i++) w[i] = i % 32 == 0 ? 127 : (float)(random_bits() % 509) * 0.5f - 127;
+        for (int i = 0; round == 1 && i < MANY; i++)
+            w[i] = i % 32 == 0 ? 127 : (float)(random_bits() % 509) * 0.5f - 127;
         for (int i = 0; round == 2 && i < MANY; i++)
             w[i] = i % 32 == 0 ? 127 : nextafterf((float)(random_bits() % 254) + 0.5f - 127, (float)(i % 3 - 1) * 500);
         ggml_quantize_chunk(GGML_TYPE_Q8_0, w, theirs, 0, 1, MANY, NULL);

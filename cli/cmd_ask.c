@@ -29,12 +29,15 @@ static const struct cli_positional positionals[] = {
 };
 
 static const struct cli_option options[] = {
-    {"mmproj", 'm', "FILE", "the vision half of PAIR, when it does not stand beside the language half", CLI_TEXT, AT(mmproj), 0, 0},
+    {"mmproj", 'm', "FILE", "the vision half of PAIR, when it does not stand beside the language half", CLI_TEXT,
+     AT(mmproj), 0, 0},
     {"compare", 'c', "OTHER_PAIR", "ask this pair too, and print both answers", CLI_TEXT, AT(compare), 0, 0},
-    {"temp", 0, "T", "temperature; default: 0, which always takes the likeliest word", CLI_REAL, AT(temperature), 0, 10},
+    {"temp", 0, "T", "temperature; default: 0, which always takes the likeliest word", CLI_REAL, AT(temperature), 0,
+     10},
     {"seed", 0, "N", "seed of the random numbers, for --temp above 0; default: 0", CLI_NUMBER, AT(seed), 0, UINT32_MAX},
     {"max-tokens", 0, "N", "length of the longest answer; default: 256", CLI_NUMBER, AT(max_tokens), 1, 1000000},
-    {"threads", 't', "N", "threads to work with; default: the CPUs this process may use", CLI_NUMBER, AT(threads), 1, 1024},
+    {"threads", 't', "N", "threads to work with; default: the CPUs this process may use", CLI_NUMBER, AT(threads), 1,
+     1024},
     {"json", 0, NULL, "print question and answers as one JSON object", CLI_FLAG, AT(json), 0, 0},
     {"quiet", 'q', NULL, "print no warnings", CLI_FLAG, AT(quiet), 0, 0},
     {"verbose", 'v', NULL, "show llama.cpp's own messages", CLI_FLAG, AT(verbose), 0, 0},
@@ -45,7 +48,7 @@ static const struct cli_option options[] = {
 /* One pair and what it answered; strings owned. */
 struct answer {
     char *language, *mmproj;
-    char *text; /* collected for JSON */
+    char *text;    /* collected for JSON */
     size_t length; /* bytes collected or printed */
 };
 
@@ -65,7 +68,8 @@ static enum lq_status find_files(const char *pair, const char *mmproj, struct an
     if (status != LQ_OK) return status;
     const struct lq_model_half *const *half = model->half;
     if (model->hugging_face)
-        status = lq_error_set(err, LQ_ERR_USAGE, "%s: is a Hugging Face folder; 'llava-quantize convert' makes a GGUF pair of it", pair);
+        status = lq_error_set(err, LQ_ERR_USAGE,
+                              "%s: is a Hugging Face folder; 'llava-quantize convert' makes a GGUF pair of it", pair);
     else if (half[LQ_VISION] == NULL || half[LQ_LANGUAGE] == NULL)
         status = lq_error_set(err, LQ_ERR_USAGE, "%s: is a %s half alone; a question needs both", pair,
                               half[LQ_VISION] == NULL ? "language" : "vision");
@@ -102,10 +106,16 @@ static enum lq_status run_pair(const struct args *args, struct answer *a, struct
     struct cli_progress progress;
     cli_progress_init(&progress, args->quiet ? CLI_QUIET : args->verbose ? CLI_VERBOSE : CLI_NORMAL, NULL);
     struct lq_runtime_options options = {
-        .language = a->language, .mmproj = a->mmproj, .threads = args->threads, .hooks = &progress.hooks,
+        .language = a->language,
+        .mmproj = a->mmproj,
+        .threads = args->threads,
+        .hooks = &progress.hooks,
     };
     struct lq_question question = {
-        .image = args->image, .text = args->question, .seed = args->seed, .temperature = args->temperature,
+        .image = args->image,
+        .text = args->question,
+        .seed = args->seed,
+        .temperature = args->temperature,
         .max_tokens = args->max_tokens,
     };
     struct lq_runtime *runtime = NULL;
@@ -136,8 +146,8 @@ static json_t *answer_to_json(const char *pair, const struct answer *a)
                      cli_json_text(a->mmproj), "answer", cli_json_text(a->text == NULL ? "" : a->text));
 }
 
-static enum lq_status put_json(const struct args *args, const char *const *pairs, const struct answer *answers, size_t n,
-                               struct lq_error *err)
+static enum lq_status put_json(const struct args *args, const char *const *pairs, const struct answer *answers,
+                               size_t n, struct lq_error *err)
 {
     json_t *list = json_array();
     bool ok = list != NULL;
@@ -147,7 +157,9 @@ static enum lq_status put_json(const struct args *args, const char *const *pairs
         list = NULL;
     }
     return cli_json_put(json_pack("{s:s,s:s,s:o,s:o,s:o}", "command", cli_ask.name, "version", lq_version(), "image",
-                                  cli_json_text(args->image), "question", cli_json_text(args->question), "answers", list), err);
+                                  cli_json_text(args->image), "question", cli_json_text(args->question), "answers",
+                                  list),
+                        err);
 }
 
 /* All pairs are found before any is run, so that a mistyped one costs no waiting. */
@@ -155,7 +167,8 @@ static enum lq_status ask_all(const struct args *args, const char *const *pairs,
                               struct lq_error *err)
 {
     enum lq_status status = LQ_OK;
-    for (size_t i = 0; i < n && status == LQ_OK; i++) status = find_files(pairs[i], i == 0 ? args->mmproj : NULL, &answers[i], err);
+    for (size_t i = 0; i < n && status == LQ_OK; i++)
+        status = find_files(pairs[i], i == 0 ? args->mmproj : NULL, &answers[i], err);
     for (size_t i = 0; i < n && status == LQ_OK; i++) status = ask_pair(args, pairs[i], &answers[i], err);
     if (status == LQ_OK && args->json) status = put_json(args, pairs, answers, n, err);
     return status;

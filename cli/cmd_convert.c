@@ -7,15 +7,18 @@
 
 static const struct cli_positional positionals[] = {
     {"INPUT", false, "a Hugging Face LLaVA folder", AT(input)},
-    {"OUTPUT", false, "a folder, which gets NAME-TYPE.gguf and mmproj-NAME-TYPE.gguf, or the language half's path ending in "
-     ".gguf, which gets its mmproj beside it", AT(output)},
+    {"OUTPUT", false,
+     "a folder, which gets NAME-TYPE.gguf and mmproj-NAME-TYPE.gguf, or the language half's path ending in "
+     ".gguf, which gets its mmproj beside it",
+     AT(output)},
     {"f16|bf16|f32", true, "the type of the matrices; default: f16", AT(spec)},
     {NULL, false, NULL, 0},
 };
 
 static const struct cli_option options[] = {
     {"only", 0, "vision|language", "convert one half alone", CLI_CHOICE, AT(only), 0, 0},
-    {"threads", 't', "N", "threads to work with; default: the CPUs this process may use", CLI_NUMBER, AT(threads), 1, 1024},
+    {"threads", 't', "N", "threads to work with; default: the CPUs this process may use", CLI_NUMBER, AT(threads), 1,
+     1024},
     {"dry-run", 'n', NULL, "print what would be written; write nothing", CLI_FLAG, AT(dry_run), 0, 0},
     {"force", 'f', NULL, "replace existing output", CLI_FLAG, AT(force), 0, 0},
     {"json", 0, NULL, "print the result as one JSON object", CLI_FLAG, AT(json), 0, 0},
@@ -27,7 +30,8 @@ static const struct cli_option options[] = {
 
 static int check(const struct cli_job *job)
 {
-    bool known = strcasecmp(job->spec, "f16") == 0 || strcasecmp(job->spec, "bf16") == 0 || strcasecmp(job->spec, "f32") == 0;
+    bool known =
+        strcasecmp(job->spec, "f16") == 0 || strcasecmp(job->spec, "bf16") == 0 || strcasecmp(job->spec, "f32") == 0;
     if (!known) return cli_wrong_use("convert", "'%s' is not f16, bf16 or f32", job->spec);
     if (job->quiet && job->verbose) return cli_wrong_use("convert", "--quiet and --verbose contradict each other");
     return CLI_GO;

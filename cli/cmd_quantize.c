@@ -8,28 +8,41 @@
 #define AT(member) offsetof(struct cli_job, member)
 
 static const struct cli_positional positionals[] = {
-    {"INPUT", false, "a Hugging Face LLaVA folder, a folder with a GGUF pair, or a GGUF file: the language half, whose "
-     "mmproj-*.gguf stands beside it, or either half alone", AT(input)},
-    {"OUTPUT", false, "a folder, which gets NAME-TAG.gguf and mmproj-NAME-TAG.gguf, or the language half's path ending in "
-     ".gguf, which gets its mmproj beside it", AT(output)},
-    {"BITS|TYPE|RECIPE", true, "2, 3, 4, 5, 6 or 8 bits, a ggml type, a file type of llama-quantize, or a recipe (below); "
-     "names ignore case; default: layered", AT(spec)},
+    {"INPUT", false,
+     "a Hugging Face LLaVA folder, a folder with a GGUF pair, or a GGUF file: the language half, whose "
+     "mmproj-*.gguf stands beside it, or either half alone",
+     AT(input)},
+    {"OUTPUT", false,
+     "a folder, which gets NAME-TAG.gguf and mmproj-NAME-TAG.gguf, or the language half's path ending in "
+     ".gguf, which gets its mmproj beside it",
+     AT(output)},
+    {"BITS|TYPE|RECIPE", true,
+     "2, 3, 4, 5, 6 or 8 bits, a ggml type, a file type of llama-quantize, or a recipe (below); "
+     "names ignore case; default: layered",
+     AT(spec)},
     {NULL, false, NULL, 0},
 };
 
 static const struct cli_option options[] = {
-    {"mmproj", 'm', "FILE", "the vision half of INPUT, when it does not stand beside the language half", CLI_TEXT, AT(mmproj), 0, 0},
+    {"mmproj", 'm', "FILE", "the vision half of INPUT, when it does not stand beside the language half", CLI_TEXT,
+     AT(mmproj), 0, 0},
     {"only", 0, "vision|language", "take one half of INPUT alone", CLI_CHOICE, AT(only), 0, 0},
-    {"type", 0, "PATTERN=TYPE", "give a type to all tensors whose name matches PATTERN, an extended regular expression, or "
-     "whose role is or begins with it, such as vision.ffn=q5_k; may be repeated, the last match wins", CLI_LIST, AT(rules), 0, 0},
+    {"type", 0, "PATTERN=TYPE",
+     "give a type to all tensors whose name matches PATTERN, an extended regular expression, or "
+     "whose role is or begins with it, such as vision.ffn=q5_k; may be repeated, the last match wins",
+     CLI_LIST, AT(rules), 0, 0},
     {"vision", 0, "SPEC", "bits, type or recipe of the vision half", CLI_TEXT, AT(vision), 0, 0},
     {"language", 0, "SPEC", "bits, type or recipe of the language half", CLI_TEXT, AT(language), 0, 0},
-    {"imatrix", 'i', "FILE", "importance data from llama-imatrix; applied to whichever tensors it covers", CLI_TEXT, AT(imatrix), 0, 0},
-    {"threads", 't', "N", "threads to work with; default: the CPUs this process may use", CLI_NUMBER, AT(threads), 1, 1024},
+    {"imatrix", 'i', "FILE", "importance data from llama-imatrix; applied to whichever tensors it covers", CLI_TEXT,
+     AT(imatrix), 0, 0},
+    {"threads", 't', "N", "threads to work with; default: the CPUs this process may use", CLI_NUMBER, AT(threads), 1,
+     1024},
     {"dry-run", 'n', NULL, "print the plan with sizes; write nothing", CLI_FLAG, AT(dry_run), 0, 0},
-    {"save-plan", 0, "FILE", "write the plan as JSON, to be read, edited and used again", CLI_TEXT, AT(save_plan), 0, 0},
+    {"save-plan", 0, "FILE", "write the plan as JSON, to be read, edited and used again", CLI_TEXT, AT(save_plan), 0,
+     0},
     {"plan", 0, "FILE", "use a saved plan instead of a recipe", CLI_TEXT, AT(plan), 0, 0},
-    {"allow-requantize", 0, NULL, "accept an input that is quantised already; errors add up", CLI_FLAG, AT(allow_requantize), 0, 0},
+    {"allow-requantize", 0, NULL, "accept an input that is quantised already; errors add up", CLI_FLAG,
+     AT(allow_requantize), 0, 0},
     {"force", 'f', NULL, "replace existing output", CLI_FLAG, AT(force), 0, 0},
     {"json", 0, NULL, "print the result as one JSON object", CLI_FLAG, AT(json), 0, 0},
     {"quiet", 'q', NULL, "print nothing but errors, and JSON where asked for", CLI_FLAG, AT(quiet), 0, 0},
@@ -46,7 +59,8 @@ static void put_types(FILE *out)
         const struct lq_format *f = lq_format_get(type);
         if (f == NULL || (f->flags & LQ_FORMAT_TARGET) == 0 || used >= sizeof names) continue;
         bool importance = (f->flags & LQ_FORMAT_NEEDS_IMPORTANCE) != 0;
-        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s%s", used == 0 ? "" : " ", f->name, importance ? "*" : "");
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s%s", used == 0 ? "" : " ", f->name,
+                                 importance ? "*" : "");
     }
     fputs("\nTypes (* needs --imatrix):\n", out);
     cli_usage_row(out, "", names);
@@ -63,7 +77,8 @@ static int check(const struct cli_job *job)
 {
     bool spec = job->spec != NULL || job->vision != NULL || job->language != NULL || job->rules.n > 0;
     if (job->plan != NULL && spec)
-        return cli_wrong_use("quantize", "--plan gives every tensor its type: it goes with no recipe, --vision, --language or --type");
+        return cli_wrong_use(
+            "quantize", "--plan gives every tensor its type: it goes with no recipe, --vision, --language or --type");
     if (job->quiet && job->verbose) return cli_wrong_use("quantize", "--quiet and --verbose contradict each other");
     return CLI_GO;
 }

@@ -43,8 +43,10 @@ struct cli_option {
     uint32_t least, most;
 };
 
+/* clang-format off */
 #define CLI_OPTION_HELP {"help", 'h', NULL, "print this text", CLI_HELP, 0, 0, 0}
 #define CLI_OPTION_END {NULL, 0, NULL, NULL, CLI_FLAG, 0, 0, 0}
+/* clang-format on */
 
 struct cli_positional {
     const char *name;
@@ -58,8 +60,8 @@ struct cli_command {
     const char *summary; /* one line, lower case, without a full stop */
     const struct cli_positional *positionals;
     const struct cli_option *options;
-    void (*details)(FILE *out); /* more help, or NULL */
-    const char *example;        /* command lines that work from the project's folder */
+    void (*details)(FILE *out);        /* more help, or NULL */
+    const char *example;               /* command lines that work from the project's folder */
     int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns the exit status */
 };
 

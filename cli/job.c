@@ -32,8 +32,9 @@ static enum lq_status open_model(const struct cli_job *job, struct work *w, stru
     struct lq_model_options options = {.mmproj = job->mmproj, .only = job->only};
     enum lq_status status = lq_model_open(&w->model, job->input, &options, err);
     if (status == LQ_OK && job->hugging_face_only && !w->model->hugging_face)
-        return lq_error_set(err, LQ_ERR_USAGE, "%s: is GGUF already; 'llava-quantize quantize %s OUTPUT f16' changes its type",
-                            job->input, job->input);
+        return lq_error_set(err, LQ_ERR_USAGE,
+                            "%s: is GGUF already; 'llava-quantize quantize %s OUTPUT f16' changes its type", job->input,
+                            job->input);
     return status;
 }
 
@@ -76,8 +77,13 @@ static enum lq_status read_rules(const struct cli_job *job, struct work *w, stru
 static enum lq_status make_plan(const struct cli_job *job, struct work *w, struct lq_error *err)
 {
     struct lq_plan_request request = {
-        .spec = job->spec, .vision = job->vision, .language = job->language, .rules = w->rules, .n_rules = job->rules.n,
-        .imatrix = w->imatrix, .allow_requantize = job->allow_requantize,
+        .spec = job->spec,
+        .vision = job->vision,
+        .language = job->language,
+        .rules = w->rules,
+        .n_rules = job->rules.n,
+        .imatrix = w->imatrix,
+        .allow_requantize = job->allow_requantize,
     };
     if (job->plan != NULL) return lq_plan_load(&w->plan, job->plan, w->model, &request, err);
     return lq_plan_build(&w->plan, w->model, &request, err);
@@ -138,7 +144,10 @@ static enum lq_status write_pair(const struct cli_job *job, const struct work *w
     struct cli_progress progress;
     cli_progress_init(&progress, verbosity_of(job), w->plan);
     struct lq_quantize_options options = {
-        .output = job->output, .force = job->force, .threads = job->threads, .imatrix = w->imatrix,
+        .output = job->output,
+        .force = job->force,
+        .threads = job->threads,
+        .imatrix = w->imatrix,
         .hooks = &progress.hooks,
     };
     enum lq_status status = lq_quantize(w->model, w->plan, &options, result, err);
@@ -153,10 +162,16 @@ static enum lq_status produce(const struct cli_job *job, const struct work *w, s
     enum lq_status status = write_pair(job, w, &result, err);
     if (status != LQ_OK) return status;
     struct cli_report report = {
-        .command = job->command, .output = job->output, .model = w->model, .plan = w->plan, .result = &result,
+        .command = job->command,
+        .output = job->output,
+        .model = w->model,
+        .plan = w->plan,
+        .result = &result,
     };
-    if (job->json) status = cli_report_json(&report, err);
-    else if (!job->quiet) status = cli_report_table(&report, err);
+    if (job->json)
+        status = cli_report_json(&report, err);
+    else if (!job->quiet)
+        status = cli_report_table(&report, err);
     lq_quantize_result_release(&result);
     return status;
 }

@@ -8,8 +8,8 @@
 
 /* A JSON string; bytes that are not UTF-8 become U+FFFD. NULL when memory is short. */
 json_t *cli_json_text(const char *text);
-/* Prints `object` on stdout and drops the reference. NULL (a failed construction) is LQ_ERR_MEMORY. What stdout does not
- * take is reported at exit (cli_finish). */
+/* Prints `object` on stdout and drops the reference. NULL (a failed construction) is LQ_ERR_MEMORY. What stdout does
+ * not take is reported at exit (cli_finish). */
 enum lq_status cli_json_put(json_t *object, struct lq_error *err);
 
 #endif

@@ -75,15 +75,26 @@ static int add_to_list(const struct parse *p, const struct cli_option *o, const 
 
 static int set_option(const struct parse *p, const struct cli_option *o, const char *value)
 {
-    if (value != NULL && *value == '\0') return cli_wrong_use(p->command->name, "--%s: %s is empty", o->name, o->argument);
+    if (value != NULL && *value == '\0')
+        return cli_wrong_use(p->command->name, "--%s: %s is empty", o->name, o->argument);
     switch (o->kind) {
-    case CLI_FLAG: *(bool *)target_of(p, o->target) = true; return CLI_GO;
-    case CLI_TEXT: *(const char **)target_of(p, o->target) = value; return CLI_GO;
-    case CLI_LIST: return add_to_list(p, o, value);
-    case CLI_NUMBER: return set_number(p, o, value);
-    case CLI_REAL: return set_real(p, o, value);
-    case CLI_CHOICE: return set_choice(p, o, value);
-    case CLI_HELP: cli_usage(stdout, p->command); return CLI_DONE;
+    case CLI_FLAG:
+        *(bool *)target_of(p, o->target) = true;
+        return CLI_GO;
+    case CLI_TEXT:
+        *(const char **)target_of(p, o->target) = value;
+        return CLI_GO;
+    case CLI_LIST:
+        return add_to_list(p, o, value);
+    case CLI_NUMBER:
+        return set_number(p, o, value);
+    case CLI_REAL:
+        return set_real(p, o, value);
+    case CLI_CHOICE:
+        return set_choice(p, o, value);
+    case CLI_HELP:
+        cli_usage(stdout, p->command);
+        return CLI_DONE;
     }
     return CLI_GO;
 }
@@ -102,8 +113,7 @@ static int unknown_option(const struct parse *p, const char *word, size_t length
 static int take_value(struct parse *p, const struct cli_option *o, const char *attached, const char **value)
 {
     *value = attached;
-    if (o->argument == NULL && attached != NULL)
-        return cli_wrong_use(p->command->name, "--%s takes no value", o->name);
+    if (o->argument == NULL && attached != NULL) return cli_wrong_use(p->command->name, "--%s takes no value", o->name);
     if (o->argument == NULL || attached != NULL) return CLI_GO;
     if (p->next >= p->argc) return cli_wrong_use(p->command->name, "--%s needs a value: %s", o->name, o->argument);
     *value = p->argv[p->next++];

@@ -7,7 +7,9 @@
 #include "llava_quantize/plan.h"
 
 /* Column widths that fit every tensor of a plan. */
-struct cli_plan_widths { int index, name, shape; };
+struct cli_plan_widths {
+    int index, name, shape;
+};
 struct cli_plan_widths cli_plan_widths(const struct lq_plan *plan);
 
 /* "[ 12/199] v.blk.0.ffn_up.weight  256 x 1024  f16 -> q4_k  0.50 MiB -> 0.14 MiB  (reason)" */

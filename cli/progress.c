@@ -84,9 +84,12 @@ static void print_tensors(struct cli_progress *p, const struct lq_progress *now)
     const struct lq_plan *plan = p->plan;
     size_t end = p->next_entry;
     while (end < plan->n_entries && strcmp(plan->entries[end].tensor->name, now->what) != 0) end++;
-    if (now->done >= now->total) end = plan->n_entries;
-    else if (end == plan->n_entries) return;
-    else end++;
+    if (now->done >= now->total)
+        end = plan->n_entries;
+    else if (end == plan->n_entries)
+        return;
+    else
+        end++;
     struct cli_plan_widths widths = cli_plan_widths(plan);
     while (p->next_entry < end) cli_plan_put_entry(stderr, plan, p->next_entry++, &widths);
 }
@@ -95,9 +98,12 @@ static void on_progress(void *data, const struct lq_progress *now)
 {
     struct cli_progress *p = data;
     if (p->verbosity == CLI_QUIET) return;
-    if (p->verbosity == CLI_VERBOSE && p->plan != NULL) print_tensors(p, now);
-    else if (p->terminal) draw(p, now);
-    else print_tenths(p, now);
+    if (p->verbosity == CLI_VERBOSE && p->plan != NULL)
+        print_tensors(p, now);
+    else if (p->terminal)
+        draw(p, now);
+    else
+        print_tenths(p, now);
     fflush(stderr);
 }
 
@@ -114,7 +120,9 @@ void cli_progress_init(struct cli_progress *p, enum cli_verbosity verbosity, con
 {
     *p = (struct cli_progress){
         .hooks = {.data = p, .log = on_log, .progress = on_progress, .cancelled = cli_signals_caught},
-        .verbosity = verbosity, .plan = plan, .terminal = isatty(STDERR_FILENO) == 1,
+        .verbosity = verbosity,
+        .plan = plan,
+        .terminal = isatty(STDERR_FILENO) == 1,
     };
 }
 

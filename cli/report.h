@@ -3,11 +3,18 @@
  * Enters: the model, the plan as carried out, and the result (NULL after --dry-run).
  *
  * The JSON object keeps its shape from version to version; new members may be added:
- *   {"command", "version", "recipe", "pair_id"*,
- *    "halves": {"vision": {"path"*, "bytes"*, "tensors", "weights", "bytes_before", "bytes_after", "bpw", "relative_error"*},
- *               "language": {...}},                                  a half that is absent has no member
- *    "plan": [{"name", "half", "role", "from", "to", "bytes_before", "bytes_after", "relative_error"*, "reason"}, ...]}
- * Members marked * are absent after --dry-run. `bytes` is the file's size; bytes_before and bytes_after are tensor data.
+ *   {
+ *     "command", "version", "recipe", "pair_id"*,
+ *     "halves": {
+ *       "vision": {"path"*, "bytes"*, "tensors", "weights", "bytes_before", "bytes_after", "bpw", "relative_error"*},
+ *       "language": {as above; a half that is absent has no member}
+ *     },
+ *     "plan": [
+ *       {"name", "half", "role", "from", "to", "bytes_before", "bytes_after", "relative_error"*, "reason"}, ...
+ *     ]
+ *   }
+ * Members marked * are absent after --dry-run. `bytes` is the file's size; bytes_before and bytes_after are tensor
+ * data; relative_error is the root of the summed squared error over that of the summed squared weights.
  */
 #ifndef LQ_CLI_REPORT_H
 #define LQ_CLI_REPORT_H

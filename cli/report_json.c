@@ -50,9 +50,10 @@ static json_t *entry_to_json(const struct cli_report *r, size_t i)
 {
     const struct lq_plan_entry *e = &r->plan->entries[i];
     const struct lq_tensor *t = e->tensor;
-    json_t *o = json_pack("{s:o,s:s,s:s,s:s,s:s,s:I,s:I}", "name", cli_json_text(t->name), "half", cli_half_name(t->half),
-                          "role", lq_role_name(t->role), "from", lq_format_name(t->type), "to", lq_format_name(e->type),
-                          "bytes_before", (json_int_t)t->bytes, "bytes_after", (json_int_t)e->bytes);
+    json_t *o =
+        json_pack("{s:o,s:s,s:s,s:s,s:s,s:I,s:I}", "name", cli_json_text(t->name), "half", cli_half_name(t->half),
+                  "role", lq_role_name(t->role), "from", lq_format_name(t->type), "to", lq_format_name(e->type),
+                  "bytes_before", (json_int_t)t->bytes, "bytes_after", (json_int_t)e->bytes);
     bool ok = o != NULL;
     if (r->result != NULL)
         ok = ok && extend(o, json_pack("{s:f}", "relative_error",

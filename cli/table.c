@@ -75,7 +75,8 @@ static void put_next_commands(const struct cli_report *r)
     cli_put_shell_word(stdout, path[LQ_LANGUAGE]);
     fputs(" --mmproj ", stdout);
     cli_put_shell_word(stdout, path[LQ_VISION]);
-    fputs(lq_model_has_key(r->model->half[LQ_LANGUAGE], "tokenizer.chat_template") ? "" : " --chat-template vicuna", stdout);
+    fputs(lq_model_has_key(r->model->half[LQ_LANGUAGE], "tokenizer.chat_template") ? "" : " --chat-template vicuna",
+          stdout);
     fputs(" --image IMAGE -p \"QUESTION\"\n", stdout);
 }
 

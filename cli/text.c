@@ -5,7 +5,11 @@
 
 struct cli_text cli_size(uint64_t bytes)
 {
-    static const struct { uint64_t from, unit; int digits; const char *name; } units[] = {
+    static const struct {
+        uint64_t from, unit;
+        int digits;
+        const char *name;
+    } units[] = {
         {UINT64_C(1) << 30, UINT64_C(1) << 30, 2, "GiB"},
         {UINT64_C(1) << 20, UINT64_C(1) << 20, 2, "MiB"},
         {UINT64_C(1) << 10, UINT64_C(1) << 10, 1, "KiB"},
@@ -37,15 +41,18 @@ struct cli_text cli_percent(double ratio)
 void cli_put_shell_word(FILE *out, const char *word)
 {
     size_t plain = 0;
-    while (isalnum((unsigned char)word[plain]) || (word[plain] != '\0' && strchr("_-./+,:@%=", word[plain]) != NULL)) plain++;
+    while (isalnum((unsigned char)word[plain]) || (word[plain] != '\0' && strchr("_-./+,:@%=", word[plain]) != NULL))
+        plain++;
     if (word[plain] == '\0' && plain > 0) {
         fputs(word, out);
         return;
     }
     putc('\'', out);
     for (const char *p = word; *p != '\0'; p++) {
-        if (*p == '\'') fputs("'\\''", out);
-        else putc(*p, out);
+        if (*p == '\'')
+            fputs("'\\''", out);
+        else
+            putc(*p, out);
     }
     putc('\'', out);
 }

@@ -7,7 +7,9 @@
 
 #include "llava_quantize/model.h"
 
-struct cli_text { char s[64]; };
+struct cli_text {
+    char s[64];
+};
 
 /* "512 B", "1.0 KiB", "0.50 MiB", "13.21 GiB". */
 struct cli_text cli_size(uint64_t bytes);

@@ -83,7 +83,8 @@ void cli_usage_all(FILE *out)
     fputs("llava-quantize: a full-precision LLaVA goes in, a smaller GGUF pair that llama.cpp runs comes out\n\n"
           "Usage: llava-quantize INPUT OUTPUT [BITS|TYPE|RECIPE] [OPTION]...\n"
           "       llava-quantize COMMAND ...\n\n"
-          "Commands:\n", out);
+          "Commands:\n",
+          out);
     for (size_t i = 0; cli_command_at(i) != NULL; i++)
         cli_usage_row(out, cli_command_at(i)->name, cli_command_at(i)->summary);
     fputs("\nWithout a command word it quantizes. 'llava-quantize COMMAND --help' explains a command.\n", out);

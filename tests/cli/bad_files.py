@@ -49,7 +49,8 @@ GGUF = {
     "key length": gguf([struct.pack("<Q", 2**63) + b"x"]),
     "string length": gguf([gguf_string("a.key") + struct.pack("<IQ", STRING, U64_MAX - 7)]),
     "array length": gguf([gguf_string("a.key") + struct.pack("<IIQ", ARRAY, UINT32, 2**62)]),
-    "nested array": gguf([gguf_string("a.key") + struct.pack("<IIQ", ARRAY, ARRAY, 1) + struct.pack("<IQI", UINT32, 1, 7)]),
+    "nested array": gguf([gguf_string("a.key") + struct.pack("<IIQ", ARRAY, ARRAY, 1) +
+                          struct.pack("<IQI", UINT32, 1, 7)]),
     "unknown value type": gguf([gguf_string("a.key") + struct.pack("<II", 13, 0)]),
     "unknown element type": gguf([gguf_string("a.key") + struct.pack("<IIQ", ARRAY, 99, 1) + b"\0" * 8]),
     "key twice": gguf([key("a.key", 1), key("a.key", 2)]),

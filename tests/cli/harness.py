@@ -4,8 +4,9 @@
         def test_version(self):
             self.check(["version"], out="llava-quantize 0.1.0\\n")
 
-Each test runs in an empty folder of its own (self.dir), where `demo` is a link to the project's demo folder. The environment
-gives LQ_BIN (the program), LQ_DEMO, LQ_BUILD and LQ_SANITIZE; UPDATE=1 rewrites the golden files instead of comparing.
+Each test runs in an empty folder of its own (self.dir), where `demo` is a link to the project's demo folder. The
+environment gives LQ_BIN (the program), LQ_DEMO, LQ_BUILD and LQ_SANITIZE; UPDATE=1 rewrites the golden files instead of
+comparing.
 """
 import hashlib
 import os
@@ -84,7 +85,7 @@ class CliTest(unittest.TestCase):
         return Result(done.returncode, done.stdout, done.stderr)
 
     def check(self, args, *, code=0, out=None, err=None, **more):
-        """Runs and compares: the exit status, and stdout and stderr where given (a string exactly, a pattern by search)."""
+        """Runs and compares: the exit status; stdout and stderr where given, a string exactly, a pattern by search."""
         result = self.run_cli(args, **more)
         self.assertEqual(result.code, code, f"{args}\nstdout: {result.out}\nstderr: {result.err}")
         for name, expected, found in (("stdout", out, result.out), ("stderr", err, result.err)):

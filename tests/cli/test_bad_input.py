@@ -229,7 +229,8 @@ class HuggingFace(Cases):
     def test_tokenizer(self):
         whole = tokenizer()
         for case, data in (("empty", b""), ("text", b"not a model"), ("cut short", whole[:-20]),
-                           ("a length beyond the file", b"\x0a\xff\xff\xff\xff\x7f"), ("an endless number", b"\xff" * 30),
+                           ("a length beyond the file", b"\x0a\xff\xff\xff\xff\x7f"),
+                           ("an endless number", b"\xff" * 30),
                            ("an unknown kind of model", tokenizer(model_type=4)),
                            ("no pieces", field(2, field(3, 2)))):
             self.folder(tokenizer_bytes=data)
@@ -255,7 +256,8 @@ class Requests(Cases):
             "language": ["in", "out", "--language", "9"], "type of a rule": ["in", "out", "--type", "blk=q9_0"],
             "internal type": ["in", "out", "--type", "blk=q8_k"], "bad pattern": ["in", "out", "--type", "blk.(=q8_0"],
             "pattern that matches nothing": ["in", "out", "--type", "vison.ffn=q8_0"],
-            "type that needs importance": ["demo/model", "out", "iq2_xxs"], "fixed tensor": ["in", "out", "--type", "norm=q8_0"],
+            "type that needs importance": ["demo/model", "out", "iq2_xxs"],
+            "fixed tensor": ["in", "out", "--type", "norm=q8_0"],
         }.items():
             self.refuse(case, args)
         self.compare("bad-names.txt")
@@ -269,14 +271,18 @@ class Requests(Cases):
             return json.dumps({**good, **members})
 
         first, *rest = good["tensors"]
-        matrix = next(t for t in good["tensors"] if t["type"] == "q8_0")
+
+        def retyped(old, new):
+            """The plan with another type for the first tensor that has the type `old`."""
+            i = next(i for i, t in enumerate(good["tensors"]) if t["type"] == old)
+            return changed(tensors=[{**t, "type": new} if i == j else t for j, t in enumerate(good["tensors"])])
+
         cases = {
             "empty": "", "text": "layered", "cut short": json.dumps(good)[:-5], "no object": "[]", "no tensors": "{}",
-            "later version": changed(version=99), "unknown tensor": changed(tensors=[*good["tensors"], {**first, "name": "x"}]),
+            "later version": changed(version=99),
+            "unknown tensor": changed(tensors=[*good["tensors"], {**first, "name": "x"}]),
             "tensor left out": changed(tensors=rest), "tensor twice": changed(tensors=[*good["tensors"], first]),
-            "unknown type": changed(tensors=[*[t for t in good["tensors"] if t is not matrix], {**matrix, "type": "q9"}]),
-            "type that does not fit": changed(tensors=[*[t for t in good["tensors"] if t is not matrix],
-                                                       {**matrix, "type": "q4_k"}]),
+            "unknown type": retyped("q8_0", "q9"), "type that does not fit": retyped("q8_0", "q4_k"),
             "number for a type": changed(tensors=[{**first, "type": 3}, *rest]),
             "no name": changed(tensors=[{"type": "f32"}, *rest]),
             "quantised norm": changed(tensors=[{**t, "type": "q8_0"} if t["name"] == "output_norm.weight" else t

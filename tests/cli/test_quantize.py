@@ -91,7 +91,8 @@ class DryRun(CliTest):
         self.assertEqual(snapshot(self.dir), before)
         self.assertEqual(set(report), {"command", "version", "recipe", "halves", "plan"})
         self.assertEqual(set(report["halves"]["vision"]), {"tensors", "weights", "bytes_before", "bytes_after", "bpw"})
-        self.assertEqual(set(report["plan"][0]), {"name", "half", "role", "from", "to", "bytes_before", "bytes_after", "reason"})
+        self.assertEqual(set(report["plan"][0]), {"name", "half", "role", "from", "to", "bytes_before", "bytes_after",
+                                                  "reason"})
 
     def test_states_the_sizes_that_come_out(self):
         planned = json.loads(self.check(["demo/model", "out", "3", "--dry-run", "--json", "-q"]).out)
@@ -141,8 +142,8 @@ class Plans(CliTest):
     def test_existing_plan_is_kept(self):
         with open(self.path("plan.json"), "w") as f:
             f.write("mine")
-        self.check_refused(["demo/model", "out", "--save-plan", "plan.json"], "plan.json: already exists; --force replaces it",
-                           code=2)
+        self.check_refused(["demo/model", "out", "--save-plan", "plan.json"],
+                           "plan.json: already exists; --force replaces it", code=2)
         self.check(["demo/model", "out", "--save-plan", "plan.json", "--force", "-q"])
         self.assertEqual(json.loads(read_bytes(self.path("plan.json")))["tensors"][0]["name"], "v.class_embd")
 
@@ -259,7 +260,8 @@ class Outputs(CliTest):
     def test_force(self):
         self.check(["demo/model", "out.gguf", "-q"])
         before = snapshot(self.dir)
-        self.check_refused(["demo/model", "out.gguf", "q4_k"], "mmproj-out.gguf: already exists; --force replaces it", code=2)
+        self.check_refused(["demo/model", "out.gguf", "q4_k"],
+                           "mmproj-out.gguf: already exists; --force replaces it", code=2)
         self.assertEqual(snapshot(self.dir), before)
         self.check(["demo/model", "out.gguf", "q4_k", "-q", "--force"])
         self.assertNotEqual(snapshot(self.dir), before)

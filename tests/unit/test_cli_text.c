@@ -12,11 +12,21 @@
 static void test_sizes(void **state)
 {
     (void)state;
-    static const struct { uint64_t bytes; const char *text; } cases[] = {
-        {0, "0 B"}, {1023, "1023 B"}, {1024, "1.0 KiB"}, {1048575, "1024.0 KiB"}, {1 << 20, "1.00 MiB"},
-        {UINT64_C(1) << 30, "1.00 GiB"}, {UINT64_C(14195107840), "13.22 GiB"}, {UINT64_MAX, "17179869184.00 GiB"},
+    static const struct {
+        uint64_t bytes;
+        const char *text;
+    } cases[] = {
+        {0, "0 B"},
+        {1023, "1023 B"},
+        {1024, "1.0 KiB"},
+        {1048575, "1024.0 KiB"},
+        {1 << 20, "1.00 MiB"},
+        {UINT64_C(1) << 30, "1.00 GiB"},
+        {UINT64_C(14195107840), "13.22 GiB"},
+        {UINT64_MAX, "17179869184.00 GiB"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) assert_string_equal(cli_size(cases[i].bytes).s, cases[i].text);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_string_equal(cli_size(cases[i].bytes).s, cases[i].text);
 }
 
 static void test_shapes(void **state)
@@ -83,7 +93,7 @@ static void test_suggestions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes), cmocka_unit_test(test_shapes), cmocka_unit_test(test_percent),
+        cmocka_unit_test(test_sizes),       cmocka_unit_test(test_shapes),      cmocka_unit_test(test_percent),
         cmocka_unit_test(test_shell_words), cmocka_unit_test(test_suggestions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,18 +76,24 @@ struct edit {
     const char *message;
 };
 
-static void check_edit(const struct edit *e)
+/* The edited file stands at `path`. */
+static void make_edit(const struct edit *e, char path[128])
 {
-    char path[128];
     size_t n = 0;
     char *bytes = load(pair.path[e->half], &n);
     char *at = memmem(bytes, n, e->text, strlen(e->text));
     assert_non_null(at);
     memcpy(at + strlen(e->text) + e->skip, e->value, e->n);
-    snprintf(path, sizeof path, "%s/edited.gguf", pair.folder);
+    snprintf(path, 128, "%s/edited.gguf", pair.folder);
     save(path, bytes, n);
     free(bytes);
+}
+
+static void check_edit(const struct edit *e)
+{
+    char path[128];
     bool vision = e->half == LQ_VISION;
+    make_edit(e, path);
     refuse(vision ? pair.path[LQ_LANGUAGE] : path, vision ? path : pair.path[LQ_VISION], path, e->status, e->message);
     unlink(path);
 }
@@ -165,6 +171,18 @@ static void test_wrong_files(void **state)
     assert_string_equal(err.message, "asking takes both halves of a pair: the mmproj file is missing");
 }
 
+static void test_halves_of_different_width(void **state)
+{
+    (void)state;
+    static const struct edit wide =
+        U32(LQ_LANGUAGE, "llama.embedding_length", "\x00\x02\x00\x00",
+            "its pictures are 256 wide, the language file's tokens 512: the two files are no pair");
+    char path[128];
+    make_edit(&wide, path);
+    refuse(path, pair.path[LQ_VISION], pair.path[LQ_VISION], LQ_ERR_USAGE, wide.message);
+    unlink(path);
+}
+
 static void check_picture(const void *bytes, size_t n, enum lq_status status, const char *rest)
 {
     char path[128], message[512];
@@ -236,6 +254,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_metadata_that_llama_cpp_would_die_of),
     cmocka_unit_test(test_llama_cpps_own_reason),
     cmocka_unit_test(test_wrong_files),
+    cmocka_unit_test(test_halves_of_different_width),
     cmocka_unit_test(test_pictures_that_are_none),
     cmocka_unit_test(test_sizes_in_headers),
 };

@@ -86,7 +86,6 @@ static const struct rule {
 } rules[] = {
     {EVERY_MIX, EVERY_KIND, PINNED, LQ_TYPE_Q8_0},
 
-    {M(MXFP4_MOE), OUTPUT, 0, LQ_TYPE_Q8_0},
     {M(MXFP4_MOE), EVERY_KIND, EXPERT_TENSOR, LQ_TYPE_MXFP4},
     {M(MXFP4_MOE), EVERY_KIND, 0, LQ_TYPE_Q8_0},
 

@@ -59,23 +59,30 @@ static void answer_release(struct answer *a)
     free(a->text);
 }
 
+/* A model that no question can be put to, and what to do about it. */
+static enum lq_status check_pair(const char *pair, const struct lq_model *model, struct lq_error *err)
+{
+    if (model->hugging_face)
+        return lq_error_set(err, LQ_ERR_USAGE,
+                            "%s: is a Hugging Face folder; 'llava-quantize convert' makes a GGUF pair of it", pair);
+    if (model->half[LQ_LANGUAGE] == NULL)
+        return lq_error_set(err, LQ_ERR_USAGE, "%s: is a vision half alone; name the language half", pair);
+    if (model->half[LQ_VISION] == NULL)
+        return lq_error_set(err, LQ_ERR_USAGE,
+                            "%s: is a language half without an mmproj beside it; name one with --mmproj FILE", pair);
+    return LQ_OK;
+}
+
 /* The two files of `pair`, as the model room finds them. */
 static enum lq_status find_files(const char *pair, const char *mmproj, struct answer *a, struct lq_error *err)
 {
     struct lq_model *model = NULL;
     struct lq_model_options options = {.mmproj = mmproj, .only = -1};
     enum lq_status status = lq_model_open(&model, pair, &options, err);
-    if (status != LQ_OK) return status;
-    const struct lq_model_half *const *half = model->half;
-    if (model->hugging_face)
-        status = lq_error_set(err, LQ_ERR_USAGE,
-                              "%s: is a Hugging Face folder; 'llava-quantize convert' makes a GGUF pair of it", pair);
-    else if (half[LQ_VISION] == NULL || half[LQ_LANGUAGE] == NULL)
-        status = lq_error_set(err, LQ_ERR_USAGE, "%s: is a %s half alone; a question needs both", pair,
-                              half[LQ_VISION] == NULL ? "language" : "vision");
+    if (status == LQ_OK) status = check_pair(pair, model, err);
     if (status == LQ_OK) {
-        a->language = strdup(half[LQ_LANGUAGE]->path);
-        a->mmproj = strdup(half[LQ_VISION]->path);
+        a->language = strdup(model->half[LQ_LANGUAGE]->path);
+        a->mmproj = strdup(model->half[LQ_VISION]->path);
         if (a->language == NULL || a->mmproj == NULL) status = lq_error_set(err, LQ_ERR_MEMORY, "out of memory");
     }
     lq_model_free(model);

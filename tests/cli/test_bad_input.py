@@ -322,6 +322,9 @@ class Ask(Cases):
         self.refuse("Hugging Face folder", ["ask", "hf", good, "What?"])
         self.refuse("no pair", ["ask", "gone", good, "What?"])
         self.refuse("vision half alone", ["ask", "in/mmproj-tiny.gguf", good, "What?"])
+        os.mkdir(self.path("alone"))
+        os.link(self.path("in/tiny.gguf"), self.path("alone/tiny.gguf"))
+        self.refuse("language half alone", ["ask", "alone", good, "What?"])
         self.refuse("other pair", ["ask", "in", good, "What?", "--compare", "gone"])
         self.compare("bad-questions.txt")
 

@@ -43,10 +43,28 @@ class Report(CliTest):
         first = self.check(["demo/model", "out"]).out
         self.assertEqual(self.check(["quantize", "demo/model", "out", "--force"]).out, first)
 
+    def run_next_command(self, out, name):
+        """Runs the command that the report printed for a program, as a shell reads it, about a picture."""
+        line = next(x for x in out.split("Try it:\n")[1].splitlines() if x.strip().startswith(name))
+        line = line.replace("IMAGE", "demo/exam/00000.png").replace("QUESTION", "What is at the center?")
+        path = os.pathsep.join((os.path.dirname(BIN), os.environ.get("LQ_LLAMA_BIN", ""), os.environ["PATH"]))
+        done = subprocess.run(["sh", "-c", line], cwd=self.dir, env=self.environment(PATH=path), text=True,
+                              stdin=subprocess.DEVNULL, capture_output=True)
+        self.assertEqual(done.returncode, 0, f"{line}\n{done.stderr}")
+        self.assertRegex(done.stdout, r"[a-z]", line)
+
+    def test_next_command(self):
+        self.run_next_command(self.check(["demo/model", "out"]).out, "llava-quantize")
+
+    @unittest.skipUnless(os.path.exists(os.path.join(os.environ.get("LQ_LLAMA_BIN", ""), "llama-mtmd-cli")),
+                         "llama.cpp's tools are not built")
+    def test_next_command_of_llama_cpp(self):
+        self.run_next_command(self.check(["demo/model", "out"]).out, "llama-mtmd-cli")
+
     def test_paths_are_quoted_for_a_shell(self):
-        out = self.check(["demo/model", "it's here/a model.gguf"]).out
-        self.assertIn("llava-quantize ask 'it'\\''s here/a model.gguf' IMAGE \"QUESTION\"", out)
-        self.assertIn("--mmproj 'it'\\''s here/mmproj-a model.gguf'", out)
+        out = self.check(["demo/model", "it's $HOME/a model.gguf"]).out
+        self.assertIn("--mmproj 'it'\\''s $HOME/mmproj-a model.gguf'", out)
+        self.run_next_command(out, "llava-quantize")
 
     def test_json(self):
         result = self.check(["demo/model", "out", "--json", "-q"], err="")

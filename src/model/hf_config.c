@@ -206,14 +206,14 @@ static enum lq_status read_vision(struct lq_hf_config *c, const struct lq_json_a
 static enum lq_status read_feature_layer(struct lq_hf_config *c, const struct lq_json_at *top, struct lq_error *err)
 {
     const char *key = "vision_feature_layer";
-    const json_t *v = lq_json_get(top, key);
-    if (json_is_array(v) && json_array_size(v) > 1)
+    const json_t *given = lq_json_get(top, key);
+    if (json_is_array(given) && json_array_size(given) > 1)
         return lq_json_unexpected(top, key, LQ_ERR_UNSUPPORTED, "one layer: several feature layers are not handled",
                                   err);
-    if (json_is_array(v)) v = json_array_get(v, 0);
-    json_int_t layer = v == NULL ? -2 : json_integer_value(v);
+    const json_t *value = json_is_array(given) ? json_array_get(given, 0) : given;
+    json_int_t layer = given == NULL ? -2 : json_integer_value(value);
     if (layer < 0) layer += (json_int_t)c->v_blocks + 1;
-    if ((v != NULL && !json_is_integer(v)) || layer < 0 || layer > c->v_blocks)
+    if ((given != NULL && !json_is_integer(value)) || layer < 0 || layer > c->v_blocks)
         return lq_json_unexpected(top, key, LQ_ERR_FORMAT, "a layer of the vision tower", err);
     c->feature_layer = (uint32_t)layer;
     c->v_kept = layer == 0 ? 1 : (uint32_t)layer;

@@ -102,7 +102,8 @@ static void vision(void **state)
 static void integers_are_never_quantised(void **state)
 {
     (void)state;
-    struct lq_tensor t = {.name = "blk.0.ffn_up.weight", .half = LQ_LANGUAGE, .type = LQ_TYPE_I32, .ne = {64, 64, 1, 1}};
+    struct lq_tensor t = {
+        .name = "blk.0.ffn_up.weight", .half = LQ_LANGUAGE, .type = LQ_TYPE_I32, .ne = {64, 64, 1, 1}};
     lq_role_assign(&t, "llama");
     assert_false(t.quantisable);
 }

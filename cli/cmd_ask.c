@@ -16,7 +16,7 @@ struct args {
     const char *pair, *image, *question, *mmproj, *compare;
     uint32_t seed, max_tokens, threads;
     float temperature;
-    bool json, quiet, verbose;
+    bool stock, json, quiet, verbose;
 };
 
 #define AT(member) offsetof(struct args, member)
@@ -38,6 +38,10 @@ static const struct cli_option options[] = {
     {"max-tokens", 0, "N", "length of the longest answer; default: 256", CLI_NUMBER, AT(max_tokens), 1, 1000000},
     {"threads", 't', "N", "threads to work with; default: the CPUs this process may use", CLI_NUMBER, AT(threads), 1,
      1024},
+    {"stock", 0, NULL,
+     "run a CLIP tower just as llama.cpp 0.5.0 does, which misplaces its class token; default: put that right, as the "
+     "model was trained",
+     CLI_FLAG, AT(stock), 0, 0},
     {"json", 0, NULL, "print question and answers as one JSON object", CLI_FLAG, AT(json), 0, 0},
     {"quiet", 'q', NULL, "print no warnings", CLI_FLAG, AT(quiet), 0, 0},
     {"verbose", 'v', NULL, "show llama.cpp's own messages", CLI_FLAG, AT(verbose), 0, 0},
@@ -116,6 +120,7 @@ static enum lq_status run_pair(const struct args *args, struct answer *a, struct
         .language = a->language,
         .mmproj = a->mmproj,
         .threads = args->threads,
+        .stock = args->stock,
         .hooks = &progress.hooks,
     };
     struct lq_question question = {

@@ -1,7 +1,7 @@
-"""The pinned llama.cpp's own client loads the pair that the default recipe makes, and gives our greedy answers.
+"""The pinned llama.cpp's own client loads the pair that the default recipe makes, and gives the greedy answers of
+`ask --stock`, which leaves the tower as llama.cpp 0.5.0 runs it (src/runtime/class_token.h).
 
-LQ_LLAMA_BIN names the folder of llama.cpp's tools. llama.cpp 0.5.0 runs a LLaVA tower with the class token in the wrong place
-(src/runtime/class_token.h), which `ask` puts right: the questions here are ones whose answers do not hang on that.
+LQ_LLAMA_BIN names the folder of llama.cpp's tools.
 """
 import os
 import re
@@ -12,9 +12,12 @@ from harness import CliTest
 
 CLIENT = os.path.join(os.environ.get("LQ_LLAMA_BIN", ""), "llama-mtmd-cli")
 QUESTIONS = [
+    ("00000.png", "Is there a red ring?"),
+    ("00000.png", "What is at the center?"),
     ("00001.png", "Where is the triangle?"),
     ("00002.png", "What shape is the white object?"),
     ("00003.png", "How many objects are there?"),
+    ("00004.png", "Describe the image."),
     ("00005.png", "What color is the diamond?"),
 ]
 TEMPLATE = ("{% for m in messages %}{% if m['role'] == 'user' %}USER:{{ m['content'] }} ASSISTANT:"
@@ -26,7 +29,7 @@ class MtmdCli(CliTest):
     def client(self, language, mmproj, picture, question):
         """The client's log thread can lose the end of its output on exit, so it is asked again until a whole line came."""
         command = [CLIENT, "-m", language, "--mmproj", mmproj, "--image", picture, "-p", f"<__media__>\n{question}",
-                   "--jinja", "--chat-template", TEMPLATE, "--temp", "0", "-n", "24", "-t", "1", "--no-warmup"]
+                   "--jinja", "--chat-template", TEMPLATE, "--temp", "0", "-n", "64", "-t", "1", "--no-warmup"]
         for _ in range(20):
             done = subprocess.run(command, cwd=self.dir, capture_output=True, text=True, stdin=subprocess.DEVNULL)
             self.assertEqual(done.returncode, 0, done.stderr)
@@ -41,6 +44,6 @@ class MtmdCli(CliTest):
         for picture, question in QUESTIONS:
             with self.subTest(question):
                 picture = f"demo/exam/{picture}"
-                ours = self.check(["ask", "pair", picture, question, "--threads", 1]).out
+                ours = self.check(["ask", "pair", picture, question, "--stock", "--threads", 1]).out
                 theirs = self.client(f"pair/{language}", f"pair/mmproj-{language}", picture, question)
                 self.assertEqual(ours, theirs + "\n")

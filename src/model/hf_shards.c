@@ -165,13 +165,16 @@ static enum lq_status open_listed(struct lq_hf_shards *shards, struct lq_model_s
 /* An adapter beside the weights would be lost without a word. */
 static enum lq_status check_adapter(const char *folder, struct lq_error *err)
 {
-    char *path = lq_path_join(folder, "adapter_config.json");
+    static const char *const files[] = {"adapter_config.json", "adapter_model.safetensors"};
     enum lq_status status = LQ_OK;
-    if (path == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: not enough memory", folder);
-    if (access(path, F_OK) == 0)
-        status = lq_error_set(err, LQ_ERR_UNSUPPORTED,
-                              "%s: an adapter (LoRA) stands beside the weights: merge it into them first", path);
-    free(path);
+    for (size_t i = 0; i < sizeof files / sizeof files[0] && status == LQ_OK; i++) {
+        char *path = lq_path_join(folder, files[i]);
+        if (path == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: not enough memory", folder);
+        if (access(path, F_OK) == 0)
+            status = lq_error_set(err, LQ_ERR_UNSUPPORTED,
+                                  "%s: an adapter (LoRA) stands beside the weights: merge it into them first", path);
+        free(path);
+    }
     return status;
 }
 

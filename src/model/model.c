@@ -74,7 +74,7 @@ bool lq_model_has_key(const struct lq_model_half *half, const char *key)
     return lq_kvs_find(half->kvs, key) != NULL;
 }
 
-/* Hugging Face keeps a head's rows as two halves, llama.cpp as pairs of one row from each: where row `row` is stored. */
+/* Where row `row` is stored: Hugging Face keeps a head's rows as two halves, llama.cpp as pairs of one from each. */
 static uint64_t stored_row(uint64_t row, uint64_t head_rows)
 {
     uint64_t within = row % head_rows;

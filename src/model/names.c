@@ -43,7 +43,7 @@ static bool is_quant_type(const char *tag)
 
 static bool is_tag(const char *tag)
 {
-    static const char *const words[] = {"f32", "f16", "fp16", "fp32", "bf16", "layered"};
+    static const char *const words[] = {"f32", "f16", "fp16", "fp32", "bf16", "layered", "mixed", "custom", "copy"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcasecmp(tag, words[i]) == 0) return true;
     return is_bits(tag) || is_quant_type(tag);

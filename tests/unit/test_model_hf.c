@@ -284,7 +284,9 @@ static void missing_and_superfluous_tensors_are_named(void **state)
             "tensor 'language_model.model.layers.1.input_layernorm.weight' has no place in a LLaVA-1.5 model of this "
             "config.json; converting would lose it");
     prepare("v5", "{'vision_config': {'num_hidden_layers': 2}}");
-    assert_null(open_folder());
+    refused(LQ_ERR_UNSUPPORTED, "model.safetensors",
+            "tensor 'vision_tower.encoder.layers.2.layer_norm1.bias' has no place in a LLaVA-1.5 model of this "
+            "config.json; converting would lose it");
     prepare("v5", "{'text_config': {'attention_bias': true}}");
     refused(LQ_ERR_FORMAT, "", "tensor 'language_model.model.layers.0.self_attn.q_proj.bias' is missing");
     prepare("gqa_tied", "{'text_config': {'tie_word_embeddings': false}, 'tie_word_embeddings': false}");
@@ -514,6 +516,16 @@ static void what_is_kept_in_full(void **state)
     lq_model_free(m);
 }
 
+static void weights_without_their_folder(void **state)
+{
+    (void)state;
+    struct lq_model *m = NULL;
+    assert_int_equal(lq_model_open(&m, GOLDEN "v5/model.safetensors", NULL, &err), LQ_ERR_UNSUPPORTED);
+    assert_string_equal(err.message,
+                        GOLDEN "v5/model.safetensors: a safetensors file alone is no model: name its folder, "
+                               "with config.json and tokenizer.model");
+}
+
 static void half_of_a_folder(void **state)
 {
     (void)state;
@@ -549,6 +561,7 @@ int main(void)
         TEST(preprocessing),
         TEST(query_rows_are_permuted_whatever_the_span),
         TEST(what_is_kept_in_full),
+        TEST(weights_without_their_folder),
         TEST(half_of_a_folder),
     };
     return cmocka_run_group_tests_name("model_hf", tests, NULL, NULL);

@@ -43,7 +43,7 @@ class Install(CliTest):
         objects = set()
         for log in glob.glob(self.path("loaded.*")):
             with open(log, encoding="utf-8") as f:
-                objects |= set(re.findall(r"calling init: (\S+)", f.read()))
+                objects |= {os.path.normpath(o) for o in re.findall(r"calling init: (\S+)", f.read())}
             os.unlink(log)
         return done.stdout, objects
 

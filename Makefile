@@ -19,7 +19,9 @@ LQ_LLAMA_ROOT =
 BUILD = build
 BENCH_FLAGS =
 
-TESTING = -DBUILD_TESTING=ON -DLQ_LLAMA_TOOLS="$$(third_party/llama.sh tools)"
+# Where llama.cpp's own tools are: with LQ_LLAMA_ROOT if it has them, else in the cache.
+LLAMA_TOOLS = $(if $(and $(LQ_LLAMA_ROOT),$(wildcard $(LQ_LLAMA_ROOT)/bin/llama-mtmd-cli)),$(LQ_LLAMA_ROOT),$\
+	$$(third_party/llama.sh tools))
 PYTHON = $(firstword $(wildcard /usr/bin/python3) python3)
 
 .PHONY: all demo test install bench asan fuzz clean
@@ -34,7 +36,7 @@ demo: all
 
 test:
 	@tools/packages.sh build test
-	@tools/build.sh $(BUILD) "$(LQ_LLAMA_ROOT)" all $(TESTING)
+	@tools="$(LLAMA_TOOLS)" && tools/build.sh $(BUILD) "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON -DLQ_LLAMA_TOOLS="$$tools"
 	@ctest --test-dir $(BUILD) --output-on-failure
 
 install: all
@@ -42,12 +44,13 @@ install: all
 
 bench: all
 	@tools/packages.sh test
-	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$$(third_party/llama.sh tools)/bin" \
+	@tools="$(LLAMA_TOOLS)" && LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$$tools/bin" \
 		$(PYTHON) -B tests/bench/run.py $(BENCH_FLAGS)
 
 asan:
 	@tools/packages.sh build test
-	@tools/build.sh $(BUILD)-asan "$(LQ_LLAMA_ROOT)" all $(TESTING) -DLQ_SANITIZE=address,undefined
+	@tools="$(LLAMA_TOOLS)" && tools/build.sh $(BUILD)-asan "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON \
+		-DLQ_LLAMA_TOOLS="$$tools" -DLQ_SANITIZE=address,undefined
 	@ctest --test-dir $(BUILD)-asan --output-on-failure
 
 fuzz:

@@ -187,9 +187,13 @@ ensure() {
     say "Ready: $place"
 }
 
-case "${1:-}" in
-libs) ensure libs ;;
-tools) ensure libs && ensure tools ;;
-*) die "usage: llama.sh libs|tools" ;;
-esac
-path_of "$1"
+main() {
+    case "${1:-}" in
+    libs) ensure libs ;;
+    tools) ensure libs && ensure tools ;;
+    *) die "usage: llama.sh libs|tools" ;;
+    esac
+    path_of "$1"
+    exit # with the whole script read by now: it may be edited while it runs
+}
+main "$@"

@@ -55,7 +55,7 @@ asan:
 
 fuzz:
 	@tools/packages.sh build test fuzz
-	@tools/build.sh $(BUILD)-fuzz "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON -DLQ_FUZZ=ON \
+	@tools/build.sh $(BUILD)-fuzz "$(LQ_LLAMA_ROOT)" fuzzers -DBUILD_TESTING=ON -DLQ_FUZZ=ON \
 		-DLQ_FUZZ_SECONDS=$(FUZZ_SECONDS) -DLQ_SANITIZE=address,undefined \
 		-DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++
 	@ctest --test-dir $(BUILD)-fuzz -L fuzz --output-on-failure

@@ -56,9 +56,10 @@ path_of() {
 
 child=
 tmp=
-# Runs a command so that a signal is answered at once and not when the command ends.
+# Runs a command so that a signal is answered at once and not when the command ends. It does not inherit the lock: what
+# outlives a killed set-up must not keep the next one waiting.
 run() {
-    "$@" &
+    "$@" 9>&- &
     child=$!
     wait "$child"
     child=
@@ -66,6 +67,7 @@ run() {
 cleanup() {
     if [ -n "$child" ]; then kill "$child" 2>/dev/null && wait "$child" || true; fi
     if [ -n "$tmp" ]; then rm -rf "$tmp"; fi
+    if [ -t 2 ]; then printf '\033[?25h' >&2; fi # pip hides the cursor
 }
 trap cleanup EXIT
 trap 'say "llama.sh: interrupted; nothing half-made is left"; exit 130' INT
@@ -77,7 +79,10 @@ lock() {
     exec 9>"$cache/lock"
     if ! flock -n 9; then
         say "Another set-up is building llama.cpp in $cache; waiting for it."
-        run flock 9
+        flock 9 &
+        child=$!
+        wait "$child"
+        child=
     fi
     rm -rf "$cache"/tmp.*
 }

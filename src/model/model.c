@@ -74,20 +74,38 @@ bool lq_model_has_key(const struct lq_model_half *half, const char *key)
     return lq_kvs_find(half->kvs, key) != NULL;
 }
 
-/* Where row `row` is stored: Hugging Face keeps a head's rows as two halves, llama.cpp as pairs of one from each. */
-static uint64_t stored_row(uint64_t row, uint64_t head_rows)
+/* Hugging Face keeps a head's rows as two halves, llama.cpp as pairs of one row from each: row 2i + s of a head is
+ * stored as row i of its half s. This reads those of rows [lo, hi) of the head at `head` that come from half `s`, all
+ * at once. */
+static enum lq_status read_half_head(const struct lq_origin *o, uint64_t unit, uint64_t head, uint64_t lo, uint64_t hi,
+                                     uint64_t s, char *scratch, char *dst, struct lq_error *err)
 {
-    uint64_t within = row % head_rows;
-    return row - within + (within % 2) * (head_rows / 2) + within / 2;
+    uint64_t first = (lo + 1 - s) / 2, end = (hi + 1 - s) / 2;
+    if (first >= end) return LQ_OK;
+    uint64_t stored = head + s * (o->head_rows / 2) + first;
+    enum lq_status status = lq_source_read(o->source, o->tensor, stored * unit, (end - first) * unit, scratch, err);
+    for (uint64_t i = first; i < end && status == LQ_OK; i++)
+        memcpy(dst + (2 * i + s - lo) * unit, scratch + (i - first) * unit, unit);
+    return status;
 }
 
+/* `unit` is the size of a row of a matrix, of an entry of a bias. */
 static enum lq_status read_permuted(const struct lq_origin *o, uint64_t unit, uint64_t first, uint64_t n, char *dst,
                                     struct lq_error *err)
 {
     enum lq_status status = LQ_OK;
-    for (uint64_t i = 0; i < n && status == LQ_OK; i++)
-        status =
-            lq_source_read(o->source, o->tensor, stored_row(first + i, o->head_rows) * unit, unit, dst + i * unit, err);
+    uint64_t most = n / 2 + 1 < o->head_rows / 2 ? n / 2 + 1 : o->head_rows / 2;
+    char *scratch = malloc(most * unit);
+    if (scratch == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: not enough memory", o->source->path);
+    for (uint64_t at = first, end = first + n; at < end && status == LQ_OK;) {
+        uint64_t lo = at % o->head_rows, head = at - lo;
+        uint64_t hi = end - head < o->head_rows ? end - head : o->head_rows;
+        char *to = dst + (at - first) * unit;
+        status = read_half_head(o, unit, head, lo, hi, 0, scratch, to, err);
+        if (status == LQ_OK) status = read_half_head(o, unit, head, lo, hi, 1, scratch, to, err);
+        at = head + hi;
+    }
+    free(scratch);
     return status;
 }
 

@@ -496,8 +496,13 @@ static void query_rows_are_permuted_whatever_the_span(void **state)
     assert_int_equal(lq_model_read(m, q, 0, ROWS, all, &err), LQ_OK);
     for (int r = 0; r < ROWS; r++)
         assert_memory_equal(all[r], stored[r / DIM * DIM + r % 2 * (DIM / 2) + r % DIM / 2], sizeof all[r]);
-    assert_int_equal(lq_model_read(m, q, 5, 7, some, &err), LQ_OK);
-    assert_memory_equal(some, all[5], 7 * sizeof all[5]);
+    for (uint64_t first = 0; first < ROWS; first++)
+        for (uint64_t n = 1; first + n <= ROWS; n++) {
+            memset(some, 0xff, sizeof some);
+            assert_int_equal(lq_model_read(m, q, first, n, some, &err), LQ_OK);
+            assert_memory_equal(some, all[first], n * sizeof all[0]);
+            assert_true(first + n == ROWS || some[n][0] == 0xffff);
+        }
     lq_model_free(m);
     lq_source_close(s);
 }

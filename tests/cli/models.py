@@ -446,8 +446,8 @@ def vision_keys(shape, name="tiny"):
             "clip.vision.patch_size": s.patch, "clip.vision.embedding_length": s.vision_hidden,
             "clip.vision.feed_forward_length": s.vision_ff, "clip.vision.projection_dim": s.vision_hidden,
             "clip.vision.block_count": s.vision_used, "clip.vision.attention.head_count": s.vision_heads,
-            "clip.vision.attention.layer_norm_epsilon": 1e-5, "clip.vision.image_mean": CLIP_MEAN, "clip.vision.image_std": CLIP_STD,
-            "clip.vision.feature_layer": [s.vision_used]}
+            "clip.vision.attention.layer_norm_epsilon": 1e-5, "clip.vision.image_mean": CLIP_MEAN,
+            "clip.vision.image_std": CLIP_STD, "clip.vision.feature_layer": [s.vision_used]}
 
 
 def write_pair(folder, name="tiny", shape=None, weights=None, dtype="f16", alignment=32, edit=None):

@@ -1,4 +1,4 @@
-"""Hugging Face folders in every form against the conversion in numpy (models.py): the same names, shapes, keys and bytes."""
+"""Hugging Face folders in every form against the conversion in numpy (models.py): same names, shapes, keys and bytes."""
 import json
 import os
 import unittest
@@ -58,7 +58,8 @@ class Import(CliTest):
         variants = {"grouped queries": {"kv_heads": 2}, "one key head": {"kv_heads": 1}, "tied": {"tied": True},
                     "long heads": {"head_dim": 32}, "attention biases": {"attention_bias": True, "kv_heads": 2},
                     "mlp biases": {"mlp_bias": True}, "gelu": {"act": "gelu"}, "last layer": {"feature_layer": -1},
-                    "early layer": {"feature_layer": 1}, "not square": {"hidden": 96, "heads": 6, "kv_heads": 3, "ff": 160},
+                    "early layer": {"feature_layer": 1},
+                    "not square": {"hidden": 96, "heads": 6, "kv_heads": 3, "ff": 160},
                     "other tower": {"vision_hidden": 32, "vision_ff": 96, "vision_heads": 2, "image": 48, "patch": 12}}
         for name, changes in variants.items():
             with self.subTest(name):
@@ -90,7 +91,8 @@ class Import(CliTest):
         self.assertEqual(read_gguf(self.path("a.gguf"))[1], read_gguf(self.path("b.gguf"))[1])
 
     def test_tensors_without_a_place(self):
-        for name in ("image_newline", "base_model.model.q_proj.lora_A.weight", hf_name("text.layers.0.mlp.extra.weight")):
+        for name in ("image_newline", "base_model.model.q_proj.lora_A.weight",
+                     hf_name("text.layers.0.mlp.extra.weight")):
             with self.subTest(name):
                 def add(named, name=name):
                     named[name] = ("F16", [4], bytes(8))

@@ -3,11 +3,17 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+/* Rows that share their importance data. What is never quantised has none: its many small matrices count as one. */
+static uint64_t rows_together(const struct lq_tensor *tensor)
+{
+    return tensor->quantisable ? tensor->ne[1] : tensor->rows;
+}
+
 static uint64_t rows_per_item(const struct lq_tensor *tensor)
 {
-    uint64_t rows = LQ_ITEM_WEIGHTS / tensor->ne[0];
+    uint64_t rows = LQ_ITEM_WEIGHTS / tensor->ne[0], together = rows_together(tensor);
     if (rows == 0) return 1;
-    return rows < tensor->ne[1] ? rows : tensor->ne[1];
+    return rows < together ? rows : together;
 }
 
 static bool is_empty(const struct lq_tensor *tensor)
@@ -18,16 +24,16 @@ static bool is_empty(const struct lq_tensor *tensor)
 static uint64_t count_items(const struct lq_tensor *tensor)
 {
     if (is_empty(tensor)) return 0;
-    uint64_t step = rows_per_item(tensor), per_matrix = (tensor->ne[1] + step - 1) / step;
-    return tensor->rows / tensor->ne[1] * per_matrix;
+    uint64_t step = rows_per_item(tensor), together = rows_together(tensor);
+    return tensor->rows / together * ((together + step - 1) / step);
 }
 
 static struct lq_item *cut(struct lq_item *item, const struct lq_tensor *tensor, size_t entry)
 {
     if (is_empty(tensor)) return item;
-    uint64_t step = rows_per_item(tensor);
+    uint64_t step = rows_per_item(tensor), together = rows_together(tensor);
     for (uint64_t row = 0; row < tensor->rows;) {
-        uint64_t left = tensor->ne[1] - row % tensor->ne[1], n = left < step ? left : step;
+        uint64_t left = together - row % together, n = left < step ? left : step;
         *item++ = (struct lq_item){.entry = entry, .first_row = row, .n_rows = n};
         row += n;
     }

@@ -2,7 +2,7 @@
  *
  * Enters: the entries of one half. Leaves: items in file order, each with room for its outcome.
  * Invariants: an item has at least one row and otherwise at most LQ_ITEM_WEIGHTS weights; it lies inside one matrix of
- * a 3-D or 4-D tensor, because each expert has its own importance data.
+ * a tensor that may be quantised, because each expert has its own importance data.
  */
 #ifndef LQ_QUANTIZE_ITEMS_H
 #define LQ_QUANTIZE_ITEMS_H

@@ -37,7 +37,7 @@ static enum lq_status not_finite(const struct task *task, struct lq_error *err)
 /* The importance of the columns of the matrix that the item lies in, or NULL. */
 static const float *importance_of(const struct task *task)
 {
-    if (task->work->imatrix == NULL) return NULL;
+    if (task->work->imatrix == NULL || !task->tensor->quantisable) return NULL;
     const float *importance = lq_imatrix_find(task->work->imatrix, task->tensor);
     return importance == NULL ? NULL : importance + task->item->first_row / task->tensor->ne[1] * task->tensor->ne[0];
 }

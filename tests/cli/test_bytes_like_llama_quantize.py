@@ -35,7 +35,8 @@ class SameBytes(CliTest):
 
     def compare(self, kind, imatrix=()):
         wide, mine, theirs = self.path("wide.gguf"), self.path("mine.gguf"), self.path("theirs.gguf")
-        self.check(["quantize", wide, mine, kind, "--only", "language", "--threads", "3", "--force", "--quiet", *imatrix])
+        self.check(["quantize", wide, mine, kind, "--only", "language", "--threads", "3", "--force", "--quiet",
+                    *imatrix])
         subprocess.run([PEER, *imatrix, wide, theirs, kind, "2"], check=True, capture_output=True)
         ours, peers = models.read_gguf(mine)[1], models.read_gguf(theirs)[1]
         self.assertEqual(sorted(ours), sorted(peers))

@@ -31,9 +31,7 @@ class Result:
     bpw: float
 
 
-def memory_folder(asked):
-    if asked:
-        return asked
+def memory_folder():
     shared = "/dev/shm"
     if os.path.isdir(shared) and shutil.disk_usage(shared).free > ROOM:
         return shared
@@ -88,8 +86,8 @@ def compare(source, kind, options, folder):
     runners = {"llava-quantize": ours} | ({"llama-quantize": theirs} if peer() else {})
     results = {who: [] for who in runners}
     for _ in range(options.rounds):
-        for who, run in runners.items():
-            results[who].append(run(source, kind, output, options.threads))
+        for who, quantise in runners.items():
+            results[who].append(quantise(source, kind, output, options.threads))
     return {who: best(r) for who, r in results.items()}
 
 
@@ -118,21 +116,30 @@ def arguments():
     parser.add_argument("--types", default="Q8_0,Q4_K_M", help="comma-separated file types")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--folder", help="where models are made and kept; default: a memory file system, else TMPDIR")
+    parser.add_argument("--folder", help="work here and keep the models; default: a memory file system, else TMPDIR")
     parser.add_argument("--check", action="store_true", help="exit 1 when a bound does not hold")
     return parser.parse_args()
 
 
-def main():
-    options = arguments()
-    folder = os.path.join(memory_folder(options.folder), f"llava-quantize-bench-{os.getuid()}")
-    print(f"{options.threads} threads, best of {options.rounds}, in {os.path.dirname(folder)}")
+def run(options, folder):
+    """True when all bounds hold."""
+    print(f"{options.threads} threads, best of {options.rounds}, in {os.path.dirname(os.path.abspath(folder))}")
     good = True
     for name in options.models.split(","):
         source = make_model.make(folder, name)
         with tempfile.TemporaryDirectory(dir=folder) as place:
             for kind in options.types.split(","):
                 good &= report(name, kind, compare(source, kind, options, place))
+    return good
+
+
+def main():
+    options = arguments()
+    if options.folder:
+        good = run(options, options.folder)
+    else:
+        with tempfile.TemporaryDirectory(prefix="llava-quantize-bench-", dir=memory_folder()) as folder:
+            good = run(options, folder)
     return 0 if good or not options.check else 1
 
 

@@ -1,6 +1,6 @@
-"""Encoded data equal llama-quantize's, byte for byte, with and without importance data.
+"""The same bytes as llama-quantize, with and without importance data, and the same on any CPU.
 
-The peer of the pinned llama.cpp is found through LQ_LLAMA_BIN; without it these tests are skipped, and
+The peer of the pinned llama.cpp is found through LQ_LLAMA_BIN; without it the comparison with it is skipped, and
 tests/unit/test_codec.c still compares every type with ggml's encoder.
 """
 import os
@@ -53,6 +53,20 @@ class SameBytes(CliTest):
         write_imatrix(imatrix, models.read_gguf(self.path("wide.gguf"))[1])
         for kind in ("Q4_0", "Q4_K_M", "Q3_K_S", "IQ2_XS", "IQ3_XXS", "IQ4_XS"):
             self.compare(kind, ("--imatrix", imatrix))
+
+
+class AnyCpu(CliTest):
+    """LQ_CPU forces the kernels of one instruction set; one that is not there changes nothing."""
+
+    def test_same_files(self):
+        for kind in ("q8_0", "f16", "bf16", "q4_k"):
+            for cpu in ("scalar", "avx2", "none"):
+                output = self.path(cpu + ".gguf")
+                self.check(["quantize", os.path.join(DEMO, "model"), output, kind, "--force", "--quiet"],
+                           env={"LQ_CPU": cpu})
+            for other in ("avx2", "none"):
+                self.check_same_files(self.path("scalar.gguf"), self.path(other + ".gguf"))
+                self.check_same_files(self.path("mmproj-scalar.gguf"), self.path(f"mmproj-{other}.gguf"))
 
 
 if __name__ == "__main__":

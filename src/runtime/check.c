@@ -1,6 +1,7 @@
 #include "runtime/check.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,6 +18,15 @@ enum lq_status lq_check_number(const struct lq_source *source, const char *key, 
                             source->path, key, value, low, high);
     *out = value;
     return LQ_OK;
+}
+
+enum lq_status lq_check_epsilon(const struct lq_source *source, const char *key, struct lq_error *err)
+{
+    double value = 0;
+    if (lq_kvs_find(&source->kvs, key) == NULL) return LQ_OK;
+    if (lq_kvs_get_f64(&source->kvs, key, &value) && isfinite(value) && value >= 0) return LQ_OK;
+    return lq_error_set(err, LQ_ERR_FORMAT, "%s: key '%s' is %g, expected a small number above 0", source->path, key,
+                        value);
 }
 
 bool lq_check_is(const struct lq_source *source, const char *key, const char *value)

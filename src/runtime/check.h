@@ -20,6 +20,8 @@ enum lq_status lq_check_vision(const struct lq_source *source, uint64_t width, b
 /* Reads an integer key: LQ_ERR_FORMAT when it is absent, of another type or outside [low, high]. */
 enum lq_status lq_check_number(const struct lq_source *source, const char *key, uint64_t low, uint64_t high,
                                uint64_t *out, struct lq_error *err);
+/* What is added to a variance, where the key is there: finite and not negative. */
+enum lq_status lq_check_epsilon(const struct lq_source *source, const char *key, struct lq_error *err);
 /* True when the key holds exactly this string. */
 bool lq_check_is(const struct lq_source *source, const char *key, const char *value);
 

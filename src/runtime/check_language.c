@@ -83,6 +83,19 @@ static enum lq_status check_rope(const struct lq_source *source, struct lq_error
                         source->path, key);
 }
 
+static enum lq_status check_epsilons(const struct lq_source *source, struct lq_error *err)
+{
+    static const char *const names[] = {"attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"};
+    char key[160];
+    enum lq_status status = LQ_OK;
+    for (size_t i = 0; i < 2 && status == LQ_OK; i++) {
+        status = architecture_key(key, source, names[i], err);
+        if (status == LQ_OK) status = lq_check_epsilon(source, key, err);
+    }
+    return status;
+}
+
+/* A token's text, up to a zero byte where it holds one: llama.cpp reads no further. */
 struct word {
     const char *text;
     uint64_t length;
@@ -134,6 +147,7 @@ static enum lq_status check_tokens(const struct lq_source *source, struct lq_err
         memcpy(&words[i].length, at, sizeof words[i].length);
         words[i].text = (const char *)at + 8;
         at += 8 + words[i].length;
+        words[i].length = strnlen(words[i].text, words[i].length);
     }
     qsort(words, kv->count, sizeof *words, compare_words);
     enum lq_status status = check_words(source, words, kv->count, err);
@@ -147,6 +161,7 @@ enum lq_status lq_check_language(const struct lq_source *source, uint64_t *width
     if (status == LQ_OK && lq_check_is(source, "general.architecture", "llama"))
         status = check_heads(source, *width, err);
     if (status == LQ_OK) status = check_rope(source, err);
+    if (status == LQ_OK) status = check_epsilons(source, err);
     if (status == LQ_OK) status = check_tokens(source, err);
     return status;
 }

@@ -33,10 +33,21 @@ static const struct shape once[] = {
     {"v.pre_ln.bias", {WIDTH, ONE, ONE, ONE}, false, true},
     {"v.post_ln.weight", {WIDTH, ONE, ONE, ONE}, false, true},
     {"v.post_ln.bias", {WIDTH, ONE, ONE, ONE}, false, true},
+};
+
+static const struct shape projector[] = {
     {"mm.0.weight", {STACKED, MIDDLE, ONE, ONE}, true, false},
     {"mm.0.bias", {MIDDLE, ONE, ONE, ONE}, true, true},
-    {"mm.2.weight", {MIDDLE, LANGUAGE, ONE, ONE}, false, false},
-    {"mm.2.bias", {LANGUAGE, ONE, ONE, ONE}, false, true},
+    {"mm.2.weight", {MIDDLE, LANGUAGE, ONE, ONE}, true, false},
+    {"mm.2.bias", {LANGUAGE, ONE, ONE, ONE}, true, true},
+};
+
+/* Yi-VL's, with a norm behind each matrix; llama.cpp tells it by mm.3. */
+static const struct shape normed_projector[] = {
+    {"mm.0.weight", {STACKED, MIDDLE, ONE, ONE}, true, false},  {"mm.0.bias", {MIDDLE, ONE, ONE, ONE}, true, true},
+    {"mm.1.weight", {MIDDLE, ONE, ONE, ONE}, true, true},       {"mm.1.bias", {MIDDLE, ONE, ONE, ONE}, true, true},
+    {"mm.3.weight", {MIDDLE, LANGUAGE, ONE, ONE}, true, false}, {"mm.3.bias", {LANGUAGE, ONE, ONE, ONE}, true, true},
+    {"mm.4.weight", {LANGUAGE, ONE, ONE, ONE}, true, true},     {"mm.4.bias", {LANGUAGE, ONE, ONE, ONE}, true, true},
 };
 
 static const struct shape per_block[] = {
@@ -167,6 +178,25 @@ static enum lq_status read_numbers(struct tower *t, uint64_t *side, uint64_t *he
     return status;
 }
 
+/* Optional keys that repeat what others say: the graph takes both for granted. */
+static enum lq_status check_repeated(const struct tower *t, uint64_t heads, struct lq_error *err)
+{
+    const struct {
+        const char *key;
+        uint64_t expected;
+    } repeated[] = {
+        {"clip.vision.attention.head_count_kv", heads},
+        {"clip.vision.attention.head_dim", t->size[WIDTH] / heads},
+    };
+    for (size_t i = 0; i < sizeof repeated / sizeof *repeated; i++) {
+        uint64_t found = 0, expected = repeated[i].expected;
+        if (lq_kvs_find(&t->source->kvs, repeated[i].key) == NULL) continue;
+        enum lq_status status = lq_check_number(t->source, repeated[i].key, expected, expected, &found, err);
+        if (status != LQ_OK) return status;
+    }
+    return LQ_OK;
+}
+
 /* Sizes that the shapes are checked against: from the keys, and the projector's inner width from its first matrix. */
 static enum lq_status measure(struct tower *t, uint64_t language, struct lq_error *err)
 {
@@ -180,6 +210,8 @@ static enum lq_status measure(struct tower *t, uint64_t language, struct lq_erro
     if (t->size[WIDTH] % heads != 0)
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: %" PRIu64 " heads do not divide the width %" PRIu64,
                             t->source->path, heads, t->size[WIDTH]);
+    status = check_repeated(t, heads, err);
+    if (status != LQ_OK) return status;
     const struct lq_source_tensor *first = lq_source_find(t->source, "mm.0.weight");
     uint64_t grid = side / t->size[PATCH];
     t->size[POSITIONS] = grid * grid + (lq_source_find(t->source, "v.class_embd") != NULL);
@@ -189,11 +221,17 @@ static enum lq_status measure(struct tower *t, uint64_t language, struct lq_erro
     return LQ_OK;
 }
 
+static enum lq_status check_projector(const struct tower *t, bool normed, struct lq_error *err)
+{
+    return normed ? check_list(t, normed_projector, sizeof normed_projector / sizeof *normed_projector, 0, err)
+                  : check_list(t, projector, sizeof projector / sizeof *projector, 0, err);
+}
+
 static enum lq_status check_llava(const struct lq_source *source, uint64_t width, struct lq_error *err)
 {
     struct tower tower = {.source = source, .size = {[ONE] = 1, [COLOURS] = 3}};
-    const struct lq_source_tensor *last = lq_source_find(source, "mm.2.weight");
-    if (last == NULL) last = lq_source_find(source, "mm.0.weight");
+    const struct lq_source_tensor *normed = lq_source_find(source, "mm.3.weight");
+    const struct lq_source_tensor *last = normed != NULL ? normed : lq_source_find(source, "mm.2.weight");
     if (last != NULL && last->ne[1] != width)
         return lq_error_set(err, LQ_ERR_USAGE,
                             "%s: its pictures are %" PRIu64 " wide, the language file's tokens %" PRIu64
@@ -201,8 +239,54 @@ static enum lq_status check_llava(const struct lq_source *source, uint64_t width
                             source->path, last->ne[1], width);
     enum lq_status status = measure(&tower, width, err);
     if (status == LQ_OK) status = check_list(&tower, once, sizeof once / sizeof *once, 0, err);
+    if (status == LQ_OK) status = check_projector(&tower, normed != NULL, err);
     for (uint64_t i = 0; i < tower.blocks && status == LQ_OK; i++) status = check_block(&tower, i, err);
     return status;
+}
+
+/* The keys that llama.cpp's loader reads without asking for their type. */
+static const struct {
+    const char *key;
+    enum lq_kv_type type;
+} typed[] = {
+    {"general.name", LQ_KV_STRING},
+    {"general.description", LQ_KV_STRING},
+    {"clip.projector_type", LQ_KV_STRING},
+    {"clip.has_vision_encoder", LQ_KV_BOOL},
+    {"clip.has_audio_encoder", LQ_KV_BOOL},
+    {"clip.has_gen_audio_encoder", LQ_KV_BOOL},
+    {"clip.use_gelu", LQ_KV_BOOL},
+    {"clip.use_silu", LQ_KV_BOOL},
+    {"clip.minicpmv_version", LQ_KV_I32},
+    {"clip.minicpmv_query_num", LQ_KV_U32},
+    {"clip.vision.projector_type", LQ_KV_STRING},
+    {"clip.vision.mm_patch_merge_type", LQ_KV_STRING},
+    {"clip.vision.image_size", LQ_KV_U32},
+    {"clip.vision.patch_size", LQ_KV_U32},
+    {"clip.vision.embedding_length", LQ_KV_U32},
+    {"clip.vision.feed_forward_length", LQ_KV_U32},
+    {"clip.vision.projection_dim", LQ_KV_U32},
+    {"clip.vision.block_count", LQ_KV_U32},
+    {"clip.vision.attention.head_count", LQ_KV_U32},
+    {"clip.vision.attention.head_count_kv", LQ_KV_U32},
+    {"clip.vision.attention.head_dim", LQ_KV_U32},
+    {"clip.vision.attention.layer_norm_epsilon", LQ_KV_F32},
+};
+
+static enum lq_status check_types(const struct lq_source *source, struct lq_error *err)
+{
+    static const char *const names[LQ_KV_TYPES] = {[LQ_KV_STRING] = "a string",
+                                                   [LQ_KV_BOOL] = "a bool",
+                                                   [LQ_KV_I32] = "an i32",
+                                                   [LQ_KV_U32] = "a u32",
+                                                   [LQ_KV_F32] = "an f32"};
+    for (size_t i = 0; i < sizeof typed / sizeof *typed; i++) {
+        const struct lq_kv *kv = lq_kvs_find(&source->kvs, typed[i].key);
+        if (kv != NULL && kv->type != typed[i].type)
+            return lq_error_set(err, LQ_ERR_FORMAT, "%s: key '%s' is not %s", source->path, typed[i].key,
+                                names[typed[i].type]);
+    }
+    return lq_check_epsilon(source, "clip.vision.attention.layer_norm_epsilon", err);
 }
 
 /* True when the projector's type is one of `types`, a list that ends with NULL. */
@@ -217,9 +301,11 @@ static bool has_projector(const struct lq_source *source, const char *const *typ
 enum lq_status lq_check_vision(const struct lq_source *source, uint64_t width, bool *llava, struct lq_error *err)
 {
     static const char *const plain[] = {"mlp", NULL}, *const all[] = {"mlp", "ldp", "ldpv2", NULL};
-    bool has_tower = false, normed = lq_source_find(source, "mm.3.weight") != NULL;
+    bool has_tower = false;
     if (!lq_kvs_get_bool(&source->kvs, "clip.has_vision_encoder", &has_tower) || !has_tower)
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: key 'clip.has_vision_encoder' is missing or false", source->path);
+    enum lq_status status = check_types(source, err);
+    if (status != LQ_OK) return status;
     *llava = has_projector(source, all);
-    return has_projector(source, plain) && !normed ? check_llava(source, width, err) : LQ_OK;
+    return has_projector(source, plain) ? check_llava(source, width, err) : LQ_OK;
 }

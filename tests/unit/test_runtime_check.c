@@ -134,6 +134,14 @@ static void test_metadata_that_llama_cpp_would_die_of(void **state)
          "key 'clip.vision.feature_layer' holds 5, expected rising numbers from 0 to 4"},
         {LQ_VISION, "clip.has_vision_encoder", 4, "\x00", 1, LQ_ERR_FORMAT,
          "key 'clip.has_vision_encoder' is missing or false"},
+        {LQ_VISION, "clip.vision.projection_dim", 0, "\x05", 1, LQ_ERR_FORMAT,
+         "key 'clip.vision.projection_dim' is not a u32"},
+        {LQ_VISION, "clip.use_gelu", 0, "\x01", 1, LQ_ERR_FORMAT, "key 'clip.use_gelu' is not a bool"},
+        {LQ_VISION, "clip.vision.attention.layer_norm_epsilon", 4, "\0\0\x80\xbf", 4, LQ_ERR_FORMAT,
+         "key 'clip.vision.attention.layer_norm_epsilon' is -1, expected a small number above 0"},
+        {LQ_LANGUAGE, "llama.attention.layer_norm_rms_epsilon", 4, "\0\0\xc0\x7f", 4, LQ_ERR_FORMAT,
+         "key 'llama.attention.layer_norm_rms_epsilon' is nan, expected a small number above 0"},
+        {LQ_VISION, "mm.2", 0, "X", 1, LQ_ERR_FORMAT, "tensor 'mm.2.weight' is missing"},
         {LQ_VISION, "v.blk.0.attn_", 0, "Q", 1, LQ_ERR_FORMAT, "tensor 'v.blk.0.attn_q.weight' is missing"},
     };
     for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) check_edit(&edits[i]);

@@ -64,9 +64,18 @@ static void choose_by_type(const struct build *b, struct lq_plan_entry *entry, c
     }
 }
 
+/* An embedding that is the output too, for want of another, gets the output's care. */
+static enum lq_role role_of(const struct build *b, const struct lq_tensor *t)
+{
+    if (t->role != LQ_ROLE_LANGUAGE_EMBEDDING) return t->role;
+    for (size_t i = 0; i < b->half->n_tensors; i++)
+        if (b->half->tensors[i].role == LQ_ROLE_LANGUAGE_OUTPUT) return t->role;
+    return LQ_ROLE_LANGUAGE_OUTPUT;
+}
+
 static void choose_by_recipe(const struct build *b, struct lq_plan_entry *entry, const struct lq_spec *spec)
 {
-    enum lq_type wanted = spec->kind == LQ_SPEC_PLAIN ? spec->type : lq_recipe_type(spec->recipe, entry->tensor->role);
+    enum lq_type wanted = spec->kind == LQ_SPEC_PLAIN ? spec->type : lq_recipe_type(spec->recipe, role_of(b, entry->tensor));
     if (wanted == LQ_TYPE_NONE) say(entry, "%s", spec->name);
     else choose_by_type(b, entry, spec, wanted);
 }

@@ -158,11 +158,11 @@ def write_case(path, case):
 
 
 def write_imatrix(path, tensors):
-    """Importance data for every matrix among the tensors."""
+    """Importance data for every tensor that a model multiplies by."""
     keys = {"general.type": "imatrix", "imatrix.datasets": ["none"], "imatrix.chunk_count": 1, "imatrix.chunk_size": 512}
     data = {}
     for name, shape in tensors:
-        if f32_rows(shape):
+        if len(shape) not in (2, 3):
             continue
         matrices = shape[2] if len(shape) > 2 else 1
         sums, ones = (struct.pack("<f", v) * n for v, n in ((2.0, shape[0] * matrices), (1.0, matrices)))
@@ -171,6 +171,8 @@ def write_imatrix(path, tensors):
     models.write_gguf(path, keys, data)
 
 
+# What llama-quantize would quantise and we never do: Gemma 3's vision graph transposes this matrix, and garbles a quantised one.
+EXCEPTIONS = {"mm.input_projection.weight": "f16"}
 LINE = re.compile(r"^\[ *\d+/ *\d+\] (\S+) +- \[[^]]*\], type = *(\S+), size = [^(\n]*(?:\((\S+)\))?$", re.M)
 
 
@@ -242,7 +244,7 @@ class TypesLikeLlamaQuantize(unittest.TestCase):
             self.assertIsNone(ours, "the peer refuses")
             self.assertIn("importance data" if demands else "columns do not divide", message)
         elif theirs != "abort":  # it aborts on vision files where it wants to know the number of heads
-            self.assertEqual(ours, {n: t.lower() for n, t in theirs.items()}, message)
+            self.assertEqual(ours, {n: EXCEPTIONS.get(n, t.lower()) for n, t in theirs.items()}, message)
 
     def check_file(self, path, tensors):
         imatrix = os.path.join(self.dir, "imatrix.gguf")
@@ -275,13 +277,14 @@ class TypesLikeLlamaQuantize(unittest.TestCase):
         folder = os.path.join(self.dir, "f16")
         subprocess.run([BIN, "convert", os.path.join(DEMO, "model"), folder, "f16", "--quiet"], check=True)
         for file in sorted(os.listdir(folder)):
-            path = os.path.join(folder, file)
-            alone = shutil.move(path, os.path.join(self.dir, file))
-            _, tensors = models.read_gguf(alone)
-            self.check_file(alone, [(n, t.ne) for n, t in tensors.items()])
+            alone = os.path.join(self.dir, "alone-" + file)
+            os.mkdir(alone)
+            path = shutil.move(os.path.join(folder, file), alone)
+            _, tensors = models.read_gguf(path)
+            self.check_file(path, [(n, t.ne) for n, t in tensors.items()])
 
 
-for case_name in ("grouped", "experts8", "odd_rows", "clip_siglip"):
+for case_name in ("grouped", "experts8", "clip_siglip"):
     setattr(TypesLikeLlamaQuantize, "test_" + case_name, lambda self, name=case_name: self.check_case(name))
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@
 
 #include <ggml.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 static struct pair pair;
 
@@ -117,6 +119,18 @@ static void test_bits_keep_the_order_of_care(void **state)
     lq_plan_free(plan);
     check_summary("8", "vision.ffn.up=q8_0 vision.ffn.down=f16*1/q8_0*1 vision.attention=q8_0 projector=q8_0 language.ffn=q8_0 "
                        "language.attention=q8_0 language.embedding=q8_0 language.output=q8_0 language.other=q8_0");
+}
+
+static void test_shared_embedding_is_an_output(void **state)
+{
+    (void)state;
+    struct lq_plan *plan = build_spec("4");
+    check(plan, "token_embd.weight", "q5_k", "4 bits");
+    lq_plan_free(plan);
+    pair.language[LANGUAGE_TENSORS - 1].role = LQ_ROLE_LANGUAGE_OTHER;
+    plan = build_spec("4");
+    check(plan, "token_embd.weight", "q6_k", "4 bits");
+    lq_plan_free(plan);
 }
 
 static void test_other_tools_numbers_are_noted(void **state)
@@ -301,6 +315,48 @@ static void test_importance_is_demanded(void **state)
            "language model and pass its file with --imatrix FILE");
 }
 
+static void put_i32(FILE *f, int32_t value)
+{
+    assert_int_equal(fwrite(&value, sizeof value, 1, f), 1);
+}
+
+/* Importance data for one tensor of 768 columns, in the older binary form. */
+static struct lq_imatrix *imatrix_for(const char *name, const char *path)
+{
+    struct lq_imatrix *imatrix = NULL;
+    struct lq_error err = {0};
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    put_i32(f, 1);
+    put_i32(f, (int32_t)strlen(name));
+    fputs(name, f);
+    put_i32(f, 1);
+    put_i32(f, 768);
+    for (int i = 0; i < 768; i++) assert_int_equal(fwrite(&(float){1}, sizeof(float), 1, f), 1);
+    fclose(f);
+    if (lq_imatrix_load(&imatrix, path, &err) != LQ_OK) fail_msg("%s", err.message);
+    return imatrix;
+}
+
+static void test_importance_may_cover_a_part(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/lq-imatrix-XXXXXX", message[512];
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    struct lq_imatrix *imatrix = imatrix_for("blk.0.attn_q.weight", path);
+    snprintf(message, sizeof message, "model.gguf: tensor 'blk.0.attn_k.weight': iq2_xxs needs importance data, and %s has none for "
+             "it: give it another type with --type 'blk.0.attn_k.weight=q4_k'", path);
+    refuse(&(struct lq_plan_request){.language = "iq2_xxs", .vision = "q4_0", .imatrix = imatrix}, LQ_ERR_UNSUPPORTED, message);
+    const struct lq_plan_rule rule = {"^blk.0.attn_q", "iq2_xs"};
+    struct lq_plan *plan = build(&(struct lq_plan_request){.rules = &rule, .n_rules = 1, .imatrix = imatrix});
+    check(plan, "blk.0.attn_q.weight", "iq2_xs", "--type '^blk.0.attn_q'");
+    lq_plan_free(plan);
+    lq_imatrix_free(imatrix);
+    unlink(path);
+}
+
 /* Flags of the format table against ggml itself. */
 static void test_ggml_demands_the_same(void **state)
 {
@@ -375,10 +431,11 @@ static void test_summary_fits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_layered_is_the_default), TEST(test_bits_keep_the_order_of_care), TEST(test_other_tools_numbers_are_noted),
+        TEST(test_layered_is_the_default), TEST(test_bits_keep_the_order_of_care), TEST(test_shared_embedding_is_an_output),
+        TEST(test_other_tools_numbers_are_noted),
         TEST(test_rows_that_do_not_fit_fall_back), TEST(test_mixes), TEST(test_halves_may_differ), TEST(test_rules),
         TEST(test_rules_that_cannot_be), TEST(test_unknown_names_list_what_would_do), TEST(test_listed_names_work),
-        TEST(test_importance_is_demanded), TEST(test_ggml_demands_the_same),
+        TEST(test_importance_is_demanded), TEST(test_importance_may_cover_a_part), TEST(test_ggml_demands_the_same),
         TEST(test_nothing_grows_by_a_recipe), TEST(test_widening), TEST(test_summary_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,7 +12,7 @@ static const struct recipe {
     const char *name, *tag;
 } recipes[RECIPES] = {
     {{"layered", "the default: vision feed-forward 4 bits, language body 8 bits, attention above its surroundings"}, "layered", "layered"},
-    {{"2", "about 2 bits per weight, more for what matters"}, "2 bits", "2bit"},
+    {{"2", "2 bits for the bulk, about 3 per weight in all"}, "2 bits", "2bit"},
     {{"3", "about 3 bits per weight, more for what matters"}, "3 bits", "3bit"},
     {{"4", "about 4 bits per weight, more for what matters"}, "4 bits", "4bit"},
     {{"5", "about 5 bits per weight, more for what matters"}, "5 bits", "5bit"},
@@ -35,8 +35,8 @@ static const struct {
     {"language.ffn.down",      {T(Q8_0), T(Q3_K), T(Q3_K), T(Q4_K), T(Q5_K), T(Q6_K), T(Q8_0), T(NONE)}},
     {"language.ffn",           {T(Q8_0), T(Q2_K), T(Q3_K), T(Q4_K), T(Q5_K), T(Q6_K), T(Q8_0), T(NONE)}},
     {"language.attention.v",   {T(F16),  T(Q4_K), T(Q5_K), T(Q6_K), T(Q6_K), T(Q8_0), T(Q8_0), T(NONE)}},
-    {"language.attention",     {T(F16),  T(Q3_K), T(Q4_K), T(Q5_K), T(Q6_K), T(Q8_0), T(Q8_0), T(NONE)}},
-    {"language.embedding",     {T(Q8_0), T(Q3_K), T(Q4_K), T(Q5_K), T(Q6_K), T(Q8_0), T(Q8_0), T(NONE)}},
+    {"language.attention",     {T(F16),  T(Q3_K), T(Q4_K), T(Q5_K), T(Q6_K), T(Q6_K), T(Q8_0), T(NONE)}},
+    {"language.embedding",     {T(Q8_0), T(Q3_K), T(Q4_K), T(Q5_K), T(Q6_K), T(Q6_K), T(Q8_0), T(NONE)}},
     {"language.output",        {T(Q8_0), T(Q4_K), T(Q5_K), T(Q6_K), T(Q8_0), T(Q8_0), T(Q8_0), T(NONE)}},
     {"vision",                 {T(Q8_0), T(Q3_K), T(Q4_K), T(Q5_K), T(Q6_K), T(Q8_0), T(Q8_0), T(NONE)}},
     {"language",               {T(Q8_0), T(Q3_K), T(Q4_K), T(Q5_K), T(Q6_K), T(Q8_0), T(Q8_0), T(NONE)}},

@@ -45,7 +45,8 @@ struct lq_plan_entry {
 
 struct lq_plan {
     char recipe[96];         /* as recorded: "layered", "4 bits", "Q4_K_M", "q8_0", "vision q4_0, language q8_0",
-                                "layered, 2 --type rules", "layered, edited" and "plan file" (from a plan file that was changed, or names no recipe) */
+                                "layered, 2 --type rules", "layered, edited" and "plan file" (from a plan file that
+                                was changed, or names no recipe) */
     char tag[48];            /* for file names: "layered", "Q4_K_M", "4bit", ... */
     int file_type[LQ_HALVES];/* general.file_type of each half (llama.cpp's ids) */
     size_t n_entries;        /* vision tensors first, then language ones, each in file order */
@@ -53,25 +54,26 @@ struct lq_plan {
     char note[160];          /* one line for the user, or "": "4 means 4 bits; llama-quantize's type number 4 ..." */
 };
 
-/* Errors: LQ_ERR_USAGE for a name or pattern that means nothing (the message lists what would), LQ_ERR_UNSUPPORTED for a
- * quantised input without allow_requantize or a type that demands importance data. */
+/* Errors: LQ_ERR_USAGE for a name or pattern that means nothing (the message lists what would), LQ_ERR_UNSUPPORTED for
+ * a quantised input without allow_requantize or a type that demands importance data. */
 enum lq_status lq_plan_build(struct lq_plan **out, const struct lq_model *model, const struct lq_plan_request *request,
                              struct lq_error *err);
 void lq_plan_free(struct lq_plan *plan);
 
 /* JSON, stable order, one line per tensor; written atomically. */
 enum lq_status lq_plan_save(const struct lq_plan *plan, const char *path, struct lq_error *err);
-/* Unknown tensors, types, keys and versions are refused by name, tensors that the file leaves out too. Of the request only
- * imatrix and allow_requantize count. */
+/* Unknown tensors, types, keys and versions are refused by name, tensors that the file leaves out too. Of the request
+ * only imatrix and allow_requantize count. */
 enum lq_status lq_plan_load(struct lq_plan **out, const char *path, const struct lq_model *model,
                             const struct lq_plan_request *request, struct lq_error *err);
 
 /* Moves one entry to the nearest larger type that holds it (an overflow found while encoding); false at f32. */
 bool lq_plan_widen(struct lq_plan *plan, size_t entry, const char *reason);
 
-/* A record of at most size - 1 characters for the metadata, role by role: "vision.ffn=q4_k projector=q8_0 ..."; parts of a role
- * that differ stand apart, several types of one role with their numbers of tensors ("language.ffn.down=q4_k*16/q6_k*16"), what is
- * never quantised is left out. Returns its length; what does not fit is left out whole behind "...". */
+/* A record of at most size - 1 characters for the metadata, role by role: "vision.ffn=q4_k projector=q8_0 ..."; parts
+ * of a role that differ stand apart, several types of one role with their numbers of tensors
+ * ("language.ffn.down=q4_k*16/q6_k*16"), what is never quantised is left out. Returns its length; what does not fit is
+ * left out whole behind "...". */
 size_t lq_plan_summary(const struct lq_plan *plan, char *dst, size_t size);
 
 /* Names that lq_plan_build takes, for help texts: the i-th, or NULL behind the last. */

@@ -52,7 +52,8 @@ static bool stays_smaller(const struct build *b, const struct lq_plan_entry *ent
 }
 
 /* Fits the type to the row. */
-static void choose_by_type(const struct build *b, struct lq_plan_entry *entry, const struct lq_spec *spec, enum lq_type wanted)
+static void choose_by_type(const struct build *b, struct lq_plan_entry *entry, const struct lq_spec *spec,
+                           enum lq_type wanted)
 {
     const struct lq_tensor *t = entry->tensor;
     entry->type = lq_entry_fit(wanted, t->ne[0]);
@@ -75,7 +76,8 @@ static enum lq_role role_of(const struct build *b, const struct lq_tensor *t)
 
 static void choose_by_recipe(const struct build *b, struct lq_plan_entry *entry, const struct lq_spec *spec)
 {
-    enum lq_type wanted = spec->kind == LQ_SPEC_PLAIN ? spec->type : lq_recipe_type(spec->recipe, role_of(b, entry->tensor));
+    enum lq_type wanted =
+        spec->kind == LQ_SPEC_PLAIN ? spec->type : lq_recipe_type(spec->recipe, role_of(b, entry->tensor));
     if (wanted == LQ_TYPE_NONE) say(entry, "%s", spec->name);
     else choose_by_type(b, entry, spec, wanted);
 }
@@ -129,11 +131,14 @@ static enum lq_status parse_specs(struct build *b, const struct lq_model *model,
     static const char *const names[LQ_HALVES] = {"vision", "language"};
     for (int h = 0; h < LQ_HALVES; h++) {
         if (own[h] != NULL && model->half[h] == NULL)
-            return lq_error_set(err, LQ_ERR_USAGE, "%s: --%s %.32s: the model has no %s half", model->path, names[h], own[h], names[h]);
+            return lq_error_set(err, LQ_ERR_USAGE, "%s: --%s %.32s: the model has no %s half", model->path, names[h],
+                                own[h], names[h]);
         enum lq_status status = lq_spec_parse(&b->spec[h], own[h] != NULL ? own[h] : both, err);
         if (status != LQ_OK) return status;
     }
-    const char *said = b->request->spec != NULL ? b->request->spec : own[LQ_LANGUAGE] != NULL ? own[LQ_LANGUAGE] : own[LQ_VISION];
+    const char *said = b->request->spec != NULL   ? b->request->spec
+                       : own[LQ_LANGUAGE] != NULL ? own[LQ_LANGUAGE]
+                                                  : own[LQ_VISION];
     if (said != NULL) snprintf(b->plan->note, sizeof b->plan->note, "%s", lq_spec_note(said));
     return LQ_OK;
 }
@@ -153,7 +158,8 @@ static void set_names(struct build *b, const struct lq_model *model)
     if (model->half[LQ_LANGUAGE] == NULL) language = vision;
     char rules[40] = "";
     if (b->rules.n > 0) snprintf(rules, sizeof rules, ", %zu --type rule%s", b->rules.n, b->rules.n > 1 ? "s" : "");
-    if (strcmp(vision->name, language->name) == 0) snprintf(plan->recipe, sizeof plan->recipe, "%s%s", language->name, rules);
+    if (strcmp(vision->name, language->name) == 0)
+        snprintf(plan->recipe, sizeof plan->recipe, "%s%s", language->name, rules);
     else snprintf(plan->recipe, sizeof plan->recipe, "vision %s, language %s%s", vision->name, language->name, rules);
     snprintf(plan->tag, sizeof plan->tag, "%s", common_tag(vision, language));
 }

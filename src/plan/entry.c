@@ -7,17 +7,19 @@
 
 /* From small to large; of two types of the same size the one with the larger blocks first. */
 static const enum lq_type ladder[] = {
-    LQ_TYPE_Q3_K, LQ_TYPE_Q4_K, LQ_TYPE_IQ4_NL, LQ_TYPE_Q5_K, LQ_TYPE_Q5_0, LQ_TYPE_Q6_K, LQ_TYPE_Q8_0, LQ_TYPE_F16, LQ_TYPE_F32,
+    LQ_TYPE_Q3_K, LQ_TYPE_Q4_K, LQ_TYPE_IQ4_NL, LQ_TYPE_Q5_K, LQ_TYPE_Q5_0,
+    LQ_TYPE_Q6_K, LQ_TYPE_Q8_0, LQ_TYPE_F16,    LQ_TYPE_F32,
 };
 enum { RUNGS = sizeof ladder / sizeof ladder[0] };
 
 /* What llama.cpp calls a file whose weights are mostly of this type. */
 static const int file_types[LQ_TYPE_COUNT] = {
-    [LQ_TYPE_F32] = 0, [LQ_TYPE_F16] = 1, [LQ_TYPE_Q4_0] = 2, [LQ_TYPE_Q4_1] = 3, [LQ_TYPE_Q5_0] = 8, [LQ_TYPE_Q5_1] = 9,
-    [LQ_TYPE_Q8_0] = 7, [LQ_TYPE_Q2_K] = 10, [LQ_TYPE_Q3_K] = 12, [LQ_TYPE_Q4_K] = 15, [LQ_TYPE_Q5_K] = 17, [LQ_TYPE_Q6_K] = 18,
-    [LQ_TYPE_IQ2_XXS] = 19, [LQ_TYPE_IQ2_XS] = 20, [LQ_TYPE_IQ3_XXS] = 23, [LQ_TYPE_IQ1_S] = 24, [LQ_TYPE_IQ4_NL] = 25,
-    [LQ_TYPE_IQ3_S] = 26, [LQ_TYPE_IQ2_S] = 28, [LQ_TYPE_IQ4_XS] = 30, [LQ_TYPE_IQ1_M] = 31, [LQ_TYPE_BF16] = 32,
-    [LQ_TYPE_TQ1_0] = 36, [LQ_TYPE_TQ2_0] = 37, [LQ_TYPE_MXFP4] = 38, [LQ_TYPE_NVFP4] = 39, [LQ_TYPE_Q1_0] = 40, [LQ_TYPE_Q2_0] = 41,
+    [LQ_TYPE_F32] = 0,    [LQ_TYPE_F16] = 1,     [LQ_TYPE_Q4_0] = 2,     [LQ_TYPE_Q4_1] = 3,    [LQ_TYPE_Q5_0] = 8,
+    [LQ_TYPE_Q5_1] = 9,   [LQ_TYPE_Q8_0] = 7,    [LQ_TYPE_Q2_K] = 10,    [LQ_TYPE_Q3_K] = 12,   [LQ_TYPE_Q4_K] = 15,
+    [LQ_TYPE_Q5_K] = 17,  [LQ_TYPE_Q6_K] = 18,   [LQ_TYPE_IQ2_XXS] = 19, [LQ_TYPE_IQ2_XS] = 20, [LQ_TYPE_IQ3_XXS] = 23,
+    [LQ_TYPE_IQ1_S] = 24, [LQ_TYPE_IQ4_NL] = 25, [LQ_TYPE_IQ3_S] = 26,   [LQ_TYPE_IQ2_S] = 28,  [LQ_TYPE_IQ4_XS] = 30,
+    [LQ_TYPE_IQ1_M] = 31, [LQ_TYPE_BF16] = 32,   [LQ_TYPE_TQ1_0] = 36,   [LQ_TYPE_TQ2_0] = 37,  [LQ_TYPE_MXFP4] = 38,
+    [LQ_TYPE_NVFP4] = 39, [LQ_TYPE_Q1_0] = 40,   [LQ_TYPE_Q2_0] = 41,
 };
 
 static size_t count_tensors(const struct lq_model *model)
@@ -64,7 +66,8 @@ enum lq_type lq_entry_fit(enum lq_type wanted, uint64_t columns)
 {
     if (lq_format_row_bytes(wanted, columns) != 0) return wanted;
     for (size_t i = 0; i < RUNGS; i++)
-        if (!is_smaller(lq_format_get(ladder[i]), lq_format_get(wanted)) && lq_format_row_bytes(ladder[i], columns) != 0)
+        if (!is_smaller(lq_format_get(ladder[i]), lq_format_get(wanted)) &&
+            lq_format_row_bytes(ladder[i], columns) != 0)
             return ladder[i];
     return LQ_TYPE_F32;
 }
@@ -84,25 +87,29 @@ bool lq_plan_widen(struct lq_plan *plan, size_t i, const char *reason)
     return false;
 }
 
-static enum lq_status check_importance(const struct lq_plan_entry *entry, const char *path, const struct lq_imatrix *imatrix,
-                                       struct lq_error *err)
+static enum lq_status check_importance(const struct lq_plan_entry *entry, const char *path,
+                                       const struct lq_imatrix *imatrix, struct lq_error *err)
 {
     const struct lq_tensor *t = entry->tensor;
     const char *type = lq_format_name(entry->type);
     if (imatrix != NULL && lq_imatrix_find(imatrix, t) != NULL) return LQ_OK;
     if (t->half == LQ_VISION)
-        return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: tensor '%s': %s needs importance data%s%s; llama-imatrix gathers it "
-                            "for the language model only: give the vision half another type, such as --vision q4_k", path, t->name,
-                            type, imatrix != NULL ? ", and there is none for it in " : "",
+        return lq_error_set(err, LQ_ERR_UNSUPPORTED,
+                            "%s: tensor '%s': %s needs importance data%s%s; llama-imatrix gathers it "
+                            "for the language model only: give the vision half another type, such as --vision q4_k",
+                            path, t->name, type, imatrix != NULL ? ", and there is none for it in " : "",
                             imatrix != NULL ? lq_imatrix_path(imatrix) : "");
     if (imatrix != NULL)
-        return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: tensor '%s': %s needs importance data, and %s has none for it: give "
-                            "it another type with --type '%s=q4_k'", path, t->name, type, lq_imatrix_path(imatrix), t->name);
+        return lq_error_set(err, LQ_ERR_UNSUPPORTED,
+                            "%s: tensor '%s': %s needs importance data, and %s has none for it: give "
+                            "it another type with --type '%s=q4_k'",
+                            path, t->name, type, lq_imatrix_path(imatrix), t->name);
     return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: tensor '%s': %s needs importance data: run llama-imatrix on the "
                         "full-precision language model and pass its file with --imatrix FILE", path, t->name, type);
 }
 
-static enum lq_status check_source(const struct lq_plan_entry *entry, const char *path, bool allow_requantize, struct lq_error *err)
+static enum lq_status check_source(const struct lq_plan_entry *entry, const char *path, bool allow_requantize,
+                                   struct lq_error *err)
 {
     const struct lq_tensor *t = entry->tensor;
     const struct lq_format *from = lq_format_get(t->type);
@@ -110,9 +117,10 @@ static enum lq_status check_source(const struct lq_plan_entry *entry, const char
         return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: tensor '%s': %s data cannot become %s", path, t->name,
                             lq_format_name(t->type), lq_format_name(entry->type));
     if ((from->flags & LQ_FORMAT_QUANTISED) != 0 && !allow_requantize)
-        return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: tensor '%s' is already quantised (%s), and %s is asked for: start from "
-                            "the full-precision model, pass --allow-requantize, or keep it with the type 'copy'", path, t->name,
-                            from->name, lq_format_name(entry->type));
+        return lq_error_set(err, LQ_ERR_UNSUPPORTED,
+                            "%s: tensor '%s' is already quantised (%s), and %s is asked for: start from "
+                            "the full-precision model, pass --allow-requantize, or keep it with the type 'copy'",
+                            path, t->name, from->name, lq_format_name(entry->type));
     return LQ_OK;
 }
 
@@ -122,10 +130,12 @@ static enum lq_status set_bytes(struct lq_plan_entry *entry, const char *path, s
     const struct lq_format *f = lq_format_get(entry->type);
     uint64_t row = lq_format_row_bytes(entry->type, t->ne[0]);
     if (f == NULL || (row == 0 && t->ne[0] % f->block != 0))
-        return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s': %llu columns do not divide into %s blocks of %u", path, t->name,
-                            (unsigned long long)t->ne[0], lq_format_name(entry->type), f == NULL ? 0 : f->block);
+        return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s': %llu columns do not divide into %s blocks of %u", path,
+                            t->name, (unsigned long long)t->ne[0], lq_format_name(entry->type),
+                            f == NULL ? 0 : f->block);
     if (!lq_mul_u64(row, t->rows, &entry->bytes))
-        return lq_error_set(err, LQ_ERR_MEMORY, "%s: tensor '%s': its size in %s exceeds 64 bits", path, t->name, f->name);
+        return lq_error_set(err, LQ_ERR_MEMORY, "%s: tensor '%s': its size in %s exceeds 64 bits", path, t->name,
+                            f->name);
     return LQ_OK;
 }
 
@@ -134,8 +144,8 @@ enum lq_status lq_entry_finish(struct lq_plan_entry *entry, const char *path, co
 {
     const struct lq_tensor *t = entry->tensor;
     if (!t->quantisable && entry->type != t->keep)
-        return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s' (%s) is never quantised: it stays %s, not %s", path, t->name,
-                            lq_role_name(t->role), lq_format_name(t->keep), lq_format_name(entry->type));
+        return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s' (%s) is never quantised: it stays %s, not %s", path,
+                            t->name, lq_role_name(t->role), lq_format_name(t->keep), lq_format_name(entry->type));
     enum lq_status status = set_bytes(entry, path, err);
     if (status != LQ_OK || !t->quantisable || entry->type == t->type) return status;
     status = check_source(entry, path, request->allow_requantize, err);

@@ -17,9 +17,9 @@ enum lq_status lq_plan_new(struct lq_plan **out, const struct lq_model *model, s
 /* `wanted`, or the smallest type no smaller than it that fits the row; f16 fits every row. */
 enum lq_type lq_entry_fit(enum lq_type wanted, uint64_t columns);
 
-/* Sets entry->bytes. Errors: LQ_ERR_USAGE for a type that does not fit or a tensor that is never quantised; LQ_ERR_UNSUPPORTED
- * for a quantised input without allow_requantize, or missing importance data (`demanding`: the mix asks for it even where
- * the encoder would do without). */
+/* Sets entry->bytes. Errors: LQ_ERR_USAGE for a type that does not fit or a tensor that is never quantised;
+ * LQ_ERR_UNSUPPORTED for a quantised input without allow_requantize, or missing importance data (`demanding`: the mix
+ * asks for it even where the encoder would do without). */
 enum lq_status lq_entry_finish(struct lq_plan_entry *entry, const char *path, const struct lq_plan_request *request,
                                bool demanding, struct lq_error *err);
 

@@ -1,5 +1,5 @@
-/* The mixes as data: a table of file types, and a table of rules that raise or lower single tensors. Every rule names the
- * file types and kinds of tensors it speaks for and the circumstances it needs; the first that applies wins. */
+/* The mixes as data: a table of file types, and a table of rules that raise or lower single tensors. Every rule names
+ * the file types and kinds of tensors it speaks for and the circumstances it needs; the first that applies wins. */
 #include "plan/mix.h"
 
 #include "source/kv.h"
@@ -10,8 +10,9 @@
 #include <strings.h>
 
 enum {
-    Q1_0, Q2_0, Q4_0, Q4_1, MXFP4_MOE, Q5_0, Q5_1, IQ2_XXS, IQ2_XS, IQ2_S, IQ2_M, IQ1_S, IQ1_M, TQ1_0, TQ2_0, Q2_K, Q2_K_S,
-    IQ3_XXS, IQ3_S, IQ3_M, IQ3_XS, Q3_K_S, Q3_K_M, Q3_K_L, IQ4_NL, IQ4_XS, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, Q8_0, MIXES
+    Q1_0, Q2_0, Q4_0, Q4_1, MXFP4_MOE, Q5_0, Q5_1, IQ2_XXS, IQ2_XS, IQ2_S, IQ2_M, IQ1_S, IQ1_M, TQ1_0, TQ2_0,
+    Q2_K, Q2_K_S, IQ3_XXS, IQ3_S, IQ3_M, IQ3_XS, Q3_K_S, Q3_K_M, Q3_K_L, IQ4_NL, IQ4_XS, Q4_K_S, Q4_K_M,
+    Q5_K_S, Q5_K_M, Q6_K, Q8_0, MIXES
 };
 
 static const struct lq_mix mixes[MIXES] = {
@@ -52,24 +53,37 @@ static const struct lq_mix mixes[MIXES] = {
 /* Kinds of tensors, as far as the rules tell them apart. */
 enum kind {
     OUTPUT = 1 << 0, /* also the embedding where the output shares it */
-    EMBEDDING = 1 << 1, VALUE = 1 << 2, KEY = 1 << 3, QUERY = 1 << 4, ATTENTION_OUT = 1 << 5, UP = 1 << 6, GATE = 1 << 7,
-    DOWN = 1 << 8, OTHER = 1 << 9,
+    EMBEDDING = 1 << 1,
+    VALUE = 1 << 2,
+    KEY = 1 << 3,
+    QUERY = 1 << 4,
+    ATTENTION_OUT = 1 << 5,
+    UP = 1 << 6,
+    GATE = 1 << 7,
+    DOWN = 1 << 8,
+    OTHER = 1 << 9,
     EVERY_KIND = (1 << 10) - 1,
 };
 
 /* Circumstances of one tensor. */
 enum {
-    FALCON = 1 << 0, NOT_FALCON = 1 << 1,
-    PINNED = 1 << 2,       /* an architecture's own wish for 8 bits */
-    MISFIT = 1 << 3,       /* the row does not divide into the base type's blocks */
+    FALCON = 1 << 0, /* the architecture */
+    NOT_FALCON = 1 << 1,
+    PINNED = 1 << 2, /* an architecture's own wish for 8 bits */
+    MISFIT = 1 << 3, /* the row does not divide into the base type's blocks */
     EXPERT_TENSOR = 1 << 4,
-    GROUPED = 1 << 5,      /* at least 4 query heads share one key */
-    EXPERTS_4 = 1 << 6,    /* at least 4 experts */
-    EXPERTS_8 = 1 << 7, NOT_EXPERTS_8 = 1 << 8, /* exactly 8 experts, or not */
-    IMATRIX = 1 << 9, NO_IMATRIX = 1 << 10,
-    FIRST_2 = 1 << 11, FIRST_4 = 1 << 12, SIXTEENTH = 1 << 13, EIGHTH = 1 << 14, /* among the first tensors of its kind */
-    MIDDLE = 1 << 15,      /* neither in the first nor in the last eighth */
-    MORE_BITS = 1 << 16,   /* in the first or last eighth, or every third between */
+    GROUPED = 1 << 5,   /* at least 4 query heads share one key */
+    EXPERTS_4 = 1 << 6, /* at least 4 experts */
+    EXPERTS_8 = 1 << 7, /* exactly 8 */
+    NOT_EXPERTS_8 = 1 << 8,
+    IMATRIX = 1 << 9, /* importance data are there */
+    NO_IMATRIX = 1 << 10,
+    FIRST_2 = 1 << 11, /* among the first tensors of its kind: two, four, a sixteenth, an eighth of them */
+    FIRST_4 = 1 << 12,
+    SIXTEENTH = 1 << 13,
+    EIGHTH = 1 << 14,
+    MIDDLE = 1 << 15,    /* neither in the first nor in the last eighth */
+    MORE_BITS = 1 << 16, /* in the first or last eighth, or every third between */
 };
 
 #define M(mix) (UINT64_C(1) << (mix))
@@ -122,8 +136,8 @@ static const struct rule {
     {IQ1, ATTENTION_OUT, 0, LQ_TYPE_IQ2_XXS},
     {IQ2_LARGE, ATTENTION_OUT, 0, LQ_TYPE_IQ3_S},
     {M(Q3_K_L), ATTENTION_OUT, FALCON, LQ_TYPE_Q4_K},
-    {M(Q2_K) | M(IQ3_XXS) | M(IQ3_XS) | M(IQ3_S) | M(IQ3_M) | M(Q3_K_S) | M(Q3_K_M) | M(IQ4_NL) | M(IQ4_XS) | M(Q4_K_S) |
-         M(Q4_K_M),
+    {M(Q2_K) | M(IQ3_XXS) | M(IQ3_XS) | M(IQ3_S) | M(IQ3_M) | M(Q3_K_S) | M(Q3_K_M) | M(IQ4_NL) | M(IQ4_XS) |
+         M(Q4_K_S) | M(Q4_K_M),
      ATTENTION_OUT, NOT_FALCON | EXPERTS_8, LQ_TYPE_Q5_K},
     {M(Q2_K), ATTENTION_OUT, NOT_FALCON, LQ_TYPE_Q3_K},
     {M(IQ3_XXS), ATTENTION_OUT, NOT_FALCON, LQ_TYPE_IQ3_S},
@@ -438,7 +452,12 @@ bool lq_mix_demands_importance(const struct lq_mix *mix, const struct lq_tensor 
 {
     if (is_embedding(tensor->name) || strcmp(tensor->name, "output.weight") == 0) return false;
     switch (type) {
-    case LQ_TYPE_IQ3_XXS: case LQ_TYPE_IQ2_XXS: case LQ_TYPE_IQ2_XS: case LQ_TYPE_IQ2_S: case LQ_TYPE_IQ1_M: case LQ_TYPE_IQ1_S:
+    case LQ_TYPE_IQ3_XXS:
+    case LQ_TYPE_IQ2_XXS:
+    case LQ_TYPE_IQ2_XS:
+    case LQ_TYPE_IQ2_S:
+    case LQ_TYPE_IQ1_M:
+    case LQ_TYPE_IQ1_S:
         return true;
     case LQ_TYPE_Q2_K:
         return mix == &mixes[Q2_K_S];

@@ -1,8 +1,8 @@
 /* llama-quantize's mixes: which type its 0.5.0 gives to each tensor of one GGUF file.
  *
  * Enters: one half of a model and a file type such as Q4_K_M. Leaves: a type for each tensor, in the half's order.
- * Invariants: the choice equals that of `llama-quantize --dry-run`, except that a tensor which is never quantised stays as
- * it is; every type fits its row.
+ * Invariants: the choice equals that of `llama-quantize --dry-run`, except that a tensor which is never quantised stays
+ * as it is; every type fits its row.
  *
  *     const struct lq_mix *mix = lq_mix_find("q4_k_m");
  *     lq_mix_choose(mix, half, false, choices, &err);   // choices[half->n_tensors]

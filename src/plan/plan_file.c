@@ -29,8 +29,9 @@ static char *entry_line(const struct lq_plan_entry *entry)
     const char *type = lq_format_name(entry->type);
     char reason[sizeof entry->reason + 16];
     snprintf(reason, sizeof reason, "%s: %s", type, entry->reason);
-    json_t *object = json_pack("{ss ss ss so ss ss ss}", "name", t->name, "half", half_names[t->half], "role", lq_role_name(t->role),
-                               "shape", shape_of(t), "from", lq_format_name(t->type), "type", type, "reason", reason);
+    json_t *object =
+        json_pack("{ss ss ss so ss ss ss}", "name", t->name, "half", half_names[t->half], "role", lq_role_name(t->role),
+                  "shape", shape_of(t), "from", lq_format_name(t->type), "type", type, "reason", reason);
     char *line = object == NULL ? NULL : json_dumps(object, 0);
     json_decref(object);
     return line;
@@ -41,8 +42,8 @@ static enum lq_status print_entries(FILE *out, const struct lq_plan *plan, const
     for (size_t i = 0; i < plan->n_entries; i++) {
         char *line = entry_line(&plan->entries[i]);
         if (line == NULL)
-            return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: tensor '%s': its name is not UTF-8, which JSON demands", path,
-                                plan->entries[i].tensor->name);
+            return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: tensor '%s': its name is not UTF-8, which JSON demands",
+                                path, plan->entries[i].tensor->name);
         fprintf(out, "%s%s\n", line, i + 1 < plan->n_entries ? "," : "");
         free(line);
     }
@@ -55,7 +56,8 @@ enum lq_status lq_plan_save(const struct lq_plan *plan, const char *path, struct
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
     if (out == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for the plan", path);
-    fprintf(out, "{\"format\": \"%s\", \"version\": %d,\n\"recipe\": \"%s\", \"tag\": \"%s\",\n", FORMAT, VERSION, plan->recipe, plan->tag);
+    fprintf(out, "{\"format\": \"%s\", \"version\": %d,\n\"recipe\": \"%s\", \"tag\": \"%s\",\n", FORMAT, VERSION,
+            plan->recipe, plan->tag);
     fprintf(out, "\"file_type\": {\"vision\": %d, \"language\": %d},\n\"tensors\": [\n", plan->file_type[LQ_VISION],
             plan->file_type[LQ_LANGUAGE]);
     enum lq_status status = print_entries(out, plan, path, err);
@@ -87,7 +89,8 @@ static int compare_keys(enum lq_half a_half, const char *a, enum lq_half b_half,
 
 static int compare_entries(const void *a, const void *b)
 {
-    const struct lq_tensor *x = (*(struct lq_plan_entry *const *)a)->tensor, *y = (*(struct lq_plan_entry *const *)b)->tensor;
+    const struct lq_tensor *x = (*(struct lq_plan_entry *const *)a)->tensor,
+                           *y = (*(struct lq_plan_entry *const *)b)->tensor;
     return compare_keys(x->half, x->name, y->half, y->name);
 }
 
@@ -110,7 +113,8 @@ static enum lq_status load_init(struct load *l, struct lq_error *err)
     size_t n = l->plan->n_entries;
     l->sorted = calloc(n > 0 ? n : 1, sizeof *l->sorted);
     l->seen = calloc(n > 0 ? n : 1, sizeof *l->seen);
-    if (l->sorted == NULL || l->seen == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for the plan", l->name);
+    if (l->sorted == NULL || l->seen == NULL)
+        return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for the plan", l->name);
     for (size_t i = 0; i < n; i++) l->sorted[i] = &l->plan->entries[i];
     qsort(l->sorted, n, sizeof *l->sorted, compare_entries);
     return LQ_OK;
@@ -131,27 +135,30 @@ static enum lq_status check_keys(const struct load *l, json_t *object, const cha
 }
 
 /* A string of at most size - 1 bytes; absent: left as it is. */
-static enum lq_status get_text(const struct load *l, json_t *object, const char *where, const char *key, char *dst, size_t size,
-                               struct lq_error *err)
+static enum lq_status get_text(const struct load *l, json_t *object, const char *where, const char *key, char *dst,
+                               size_t size, struct lq_error *err)
 {
     json_t *value = json_object_get(object, key);
     if (value == NULL) return LQ_OK;
     if (!json_is_string(value))
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: %.160s: key '%s' is no string", l->name, where, key);
     if (json_string_length(value) >= size)
-        return lq_error_set(err, LQ_ERR_FORMAT, "%s: %.160s: key '%s' is longer than %zu bytes", l->name, where, key, size - 1);
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: %.160s: key '%s' is longer than %zu bytes", l->name, where, key,
+                            size - 1);
     memcpy(dst, json_string_value(value), json_string_length(value) + 1);
     return LQ_OK;
 }
 
-static enum lq_status read_half(const struct load *l, const char *where, const char *text, enum lq_half *half, struct lq_error *err)
+static enum lq_status read_half(const struct load *l, const char *where, const char *text, enum lq_half *half,
+                                struct lq_error *err)
 {
     for (int h = 0; h < LQ_HALVES; h++)
         if (strcmp(text, half_names[h]) == 0) {
             *half = (enum lq_half)h;
             return LQ_OK;
         }
-    return lq_error_set(err, LQ_ERR_FORMAT, "%s: %.160s: half '%s' is neither vision nor language", l->name, where, text);
+    return lq_error_set(err, LQ_ERR_FORMAT, "%s: %.160s: half '%s' is neither vision nor language", l->name, where,
+                        text);
 }
 
 static enum lq_status check_shape(const struct load *l, json_t *object, const struct lq_tensor *t, struct lq_error *err)
@@ -164,7 +171,8 @@ static enum lq_status check_shape(const struct load *l, json_t *object, const st
         same = json_is_integer(n) && json_integer_value(n) >= 0 && (uint64_t)json_integer_value(n) == t->ne[i];
     }
     if (same) return LQ_OK;
-    return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s': the shape is not the model's: the plan is for another model", l->name,
+    return lq_error_set(err, LQ_ERR_FORMAT,
+                        "%s: tensor '%s': the shape is not the model's: the plan is for another model", l->name,
                         t->name);
 }
 
@@ -180,8 +188,8 @@ static enum lq_status find_entry(struct load *l, json_t *object, struct lq_plan_
     if (status != LQ_OK) return status;
     struct lq_plan_entry **found = bsearch(&key, l->sorted, l->plan->n_entries, sizeof *l->sorted, compare_key);
     if (found == NULL)
-        return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%.128s': %s has none of this name in its %s half", l->name, name,
-                            l->model->path, half);
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%.128s': %s has none of this name in its %s half", l->name,
+                            name, l->model->path, half);
     size_t i = (size_t)(*found - l->plan->entries);
     if (l->seen[i]) return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%.128s' stands there twice", l->name, name);
     l->seen[i] = true;
@@ -206,7 +214,9 @@ static enum lq_status read_type(const struct load *l, json_t *object, struct lq_
     if (status != LQ_OK) return status;
     const struct lq_format *f = lq_format_find(text);
     bool known = f != NULL && ((f->flags & LQ_FORMAT_TARGET) != 0 || f->type == entry->tensor->keep);
-    if (!known) return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s': unknown type '%s'", l->name, entry->tensor->name, text);
+    if (!known)
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s': unknown type '%s'", l->name, entry->tensor->name,
+                            text);
     entry->type = f->type;
     return LQ_OK;
 }
@@ -216,7 +226,8 @@ static enum lq_status read_entry(struct load *l, json_t *object, struct lq_error
     static const char *const known[] = {"name", "half", "role", "shape", "from", "type", "reason", NULL};
     struct lq_plan_entry *entry = NULL;
     char reason[sizeof entry->reason + 16] = "";
-    if (!json_is_object(object)) return lq_error_set(err, LQ_ERR_FORMAT, "%s: 'tensors' holds something that is no object", l->name);
+    if (!json_is_object(object))
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: 'tensors' holds something that is no object", l->name);
     enum lq_status status = find_entry(l, object, &entry, err);
     if (status != LQ_OK) return status;
     const char *name = entry->tensor->name;
@@ -240,7 +251,8 @@ static enum lq_status read_tensors(struct load *l, json_t *root, struct lq_error
     }
     for (i = 0; i < l->plan->n_entries; i++)
         if (!l->seen[i])
-            return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s' of the model is missing", l->name, l->plan->entries[i].tensor->name);
+            return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s' of the model is missing", l->name,
+                                l->plan->entries[i].tensor->name);
     return LQ_OK;
 }
 
@@ -250,8 +262,10 @@ static enum lq_status read_file_types(struct load *l, json_t *root, struct lq_er
     json_t *recorded = json_object_get(root, "file_type");
     for (int h = 0; h < LQ_HALVES; h++) {
         json_t *value = json_object_get(recorded, half_names[h]);
-        if (value != NULL && (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > 1023))
-            return lq_error_set(err, LQ_ERR_FORMAT, "%s: file_type of the %s half is no file type", l->name, half_names[h]);
+        if (value != NULL &&
+            (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > 1023))
+            return lq_error_set(err, LQ_ERR_FORMAT, "%s: file_type of the %s half is no file type", l->name,
+                                half_names[h]);
         l->plan->file_type[h] =
             value != NULL && !l->edited ? (int)json_integer_value(value) : lq_plan_file_type(l->plan, (enum lq_half)h);
     }
@@ -277,11 +291,13 @@ static enum lq_status read_names(struct load *l, json_t *root, struct lq_error *
     if (status == LQ_OK) status = get_text(l, root, "plan", "tag", plan->tag, sizeof plan->tag, err);
     if (status != LQ_OK) return status;
     if (!is_plain(plan->tag) || !is_plain(plan->recipe))
-        return lq_error_set(err, LQ_ERR_FORMAT, "%s: recipe or tag is empty, begins with a dot, or holds a slash, quote or control character",
-                            l->name);
+        return lq_error_set(
+            err, LQ_ERR_FORMAT,
+            "%s: recipe or tag is empty, begins with a dot, or holds a slash, quote or control character", l->name);
     size_t n = strlen(plan->recipe), m = strlen(edited);
     bool says_so = strcmp(plan->recipe, nameless) == 0 || (n >= m && strcmp(plan->recipe + n - m, edited) == 0);
-    if (l->edited && !says_so && n + sizeof edited <= sizeof plan->recipe) memcpy(plan->recipe + n, edited, sizeof edited);
+    if (l->edited && !says_so && n + sizeof edited <= sizeof plan->recipe)
+        memcpy(plan->recipe + n, edited, sizeof edited);
     return LQ_OK;
 }
 
@@ -302,14 +318,15 @@ static enum lq_status read_root(struct load *l, json_t *root, struct lq_error *e
     return status;
 }
 
-enum lq_status lq_plan_parse(struct lq_plan **out, const char *text, size_t size, const char *name, const struct lq_model *model,
-                             const struct lq_plan_request *request, struct lq_error *err)
+enum lq_status lq_plan_parse(struct lq_plan **out, const char *text, size_t size, const char *name,
+                             const struct lq_model *model, const struct lq_plan_request *request, struct lq_error *err)
 {
     json_error_t where;
     struct load l = {.name = name, .model = model, .request = request};
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &where);
     if (root == NULL)
-        return lq_error_set(err, LQ_ERR_FORMAT, "%s: line %d, column %d: %s", name, where.line, where.column, where.text);
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: line %d, column %d: %s", name, where.line, where.column,
+                            where.text);
     enum lq_status status = read_root(&l, root, err);
     if (status == LQ_OK) *out = l.plan;
     else lq_plan_free(l.plan);

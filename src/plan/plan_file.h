@@ -7,8 +7,8 @@
  *      ...]}
  *
  * Enters: text. Leaves: the plan it says, or the first thing in it that is wrong.
- * Invariants: saving and loading gives the same plan; a type that was changed shows, since its reason names another, and the
- * plan then says "edited". Text is bounded in size and depth before it is believed.
+ * Invariants: saving and loading gives the same plan; a type that was changed shows, since its reason names another,
+ * and the plan then says "edited". Text is bounded in size and depth before it is believed.
  */
 #ifndef LQ_PLAN_PLAN_FILE_H
 #define LQ_PLAN_PLAN_FILE_H
@@ -16,7 +16,7 @@
 #include "llava_quantize/plan.h"
 
 /* lq_plan_load over text in memory; `name` stands in messages. */
-enum lq_status lq_plan_parse(struct lq_plan **out, const char *text, size_t size, const char *name, const struct lq_model *model,
-                             const struct lq_plan_request *request, struct lq_error *err);
+enum lq_status lq_plan_parse(struct lq_plan **out, const char *text, size_t size, const char *name,
+                             const struct lq_model *model, const struct lq_plan_request *request, struct lq_error *err);
 
 #endif

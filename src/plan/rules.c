@@ -25,11 +25,13 @@ static enum lq_status compile(struct lq_rule *rule, struct lq_error *err)
 static enum lq_status init_rule(struct lq_rule *rule, const struct lq_plan_rule *given, struct lq_error *err)
 {
     rule->pattern = given->pattern;
-    if (given->pattern[0] == '\0') return lq_error_set(err, LQ_ERR_USAGE, "--type '=%.64s': the pattern is empty", given->type);
+    if (given->pattern[0] == '\0')
+        return lq_error_set(err, LQ_ERR_USAGE, "--type '=%.64s': the pattern is empty", given->type);
     const struct lq_format *format = lq_format_find(given->type);
     if (format == NULL || (format->flags & LQ_FORMAT_TARGET) == 0)
-        return lq_error_set(err, LQ_ERR_USAGE, "--type '%.128s=%.64s': '%.64s' is no ggml type such as q8_0, q4_k or f16",
-                            given->pattern, given->type, given->type);
+        return lq_error_set(err, LQ_ERR_USAGE,
+                            "--type '%.128s=%.64s': '%.64s' is no ggml type such as q8_0, q4_k or f16", given->pattern,
+                            given->type, given->type);
     rule->type = format->type;
     rule->is_role = names_a_role(given->pattern);
     return rule->is_role ? LQ_OK : compile(rule, err);
@@ -75,8 +77,8 @@ enum lq_status lq_rules_check(const struct lq_rules *rules, struct lq_error *err
         const struct lq_rule *rule = &rules->items[i];
         if (rule->found) continue;
         if (rule->fixed != NULL)
-            return lq_error_set(err, LQ_ERR_USAGE, "--type '%.128s': tensor '%s' (%s) is never quantised", rule->pattern,
-                                rule->fixed->name, lq_role_name(rule->fixed->role));
+            return lq_error_set(err, LQ_ERR_USAGE, "--type '%.128s': tensor '%s' (%s) is never quantised",
+                                rule->pattern, rule->fixed->name, lq_role_name(rule->fixed->role));
         return lq_error_set(err, LQ_ERR_USAGE, "--type '%.128s': no tensor has such a name or role", rule->pattern);
     }
     return LQ_OK;

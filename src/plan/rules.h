@@ -1,7 +1,8 @@
 /* --type rules: PATTERN=TYPE, compiled once and asked for every tensor.
  *
  * Enters: rules as given. Leaves: for a tensor, the last rule that speaks for it.
- * Invariants: a pattern that is a role, or leading parts of one, means that role; any other is a regular expression on the name.
+ * Invariants: a pattern that is a role, or leading parts of one, means that role; any other is a regular expression on
+ * the name.
  *
  *     struct lq_rules rules;
  *     lq_rules_init(&rules, request->rules, request->n_rules, &err);

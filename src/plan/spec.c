@@ -11,7 +11,8 @@ static const struct recipe {
     struct lq_recipe_info info;
     const char *name, *tag;
 } recipes[RECIPES] = {
-    {{"layered", "the default: vision feed-forward 4 bits, language body 8 bits, attention above its surroundings"}, "layered", "layered"},
+    {{"layered", "the default: vision feed-forward 4 bits, language body 8 bits, attention above its surroundings"},
+     "layered", "layered"},
     {{"2", "2 bits for the bulk, about 3 per weight in all"}, "2 bits", "2bit"},
     {{"3", "about 3 bits per weight, more for what matters"}, "3 bits", "3bit"},
     {{"4", "about 4 bits per weight, more for what matters"}, "4 bits", "4bit"},
@@ -112,7 +113,8 @@ static enum lq_status refuse(const char *text, struct lq_error *err)
     bool number = text[0] != '\0' && text[strspn(text, "0123456789")] == '\0';
     list_names(names, sizeof names, number);
     if (number) return lq_error_set(err, LQ_ERR_USAGE, "a number means bits: '%.32s' is none of %s", text, names);
-    return lq_error_set(err, LQ_ERR_USAGE, "'%.64s' is no recipe, number of bits, file type or ggml type: one of %s", text, names);
+    return lq_error_set(err, LQ_ERR_USAGE, "'%.64s' is no recipe, number of bits, file type or ggml type: one of %s",
+                        text, names);
 }
 
 static void set_plain(struct lq_spec *out, const struct lq_format *format)

@@ -1,7 +1,8 @@
 /* What a person may write where bits, a type or a recipe is asked for.
  *
  * Enters: a word in any case. Leaves: a `struct lq_spec` that says how to choose a type for each tensor.
- * Invariants: every name is one of recipe, bits, file type or ggml type; a name that is both of the last two is the file type.
+ * Invariants: every name is one of recipe, bits, file type or ggml type; a name that is both of the last two is the
+ * file type.
  *
  *     struct lq_spec spec;
  *     if (lq_spec_parse(&spec, "4", &err) == LQ_OK) puts(spec.name);   // 4 bits

@@ -65,8 +65,8 @@ static void put_role(struct text *t, const struct census *c, enum lq_role role)
     else
         for (int i = 0, first = used; i < LQ_TYPE_COUNT && used < (int)sizeof item; i++)
             if (c->tensors[role][i] > 0)
-                used += snprintf(item + used, sizeof item - (size_t)used, "%s%s*%zu", used == first ? "" : "/", lq_format_name(i),
-                                 c->tensors[role][i]);
+                used += snprintf(item + used, sizeof item - (size_t)used, "%s%s*%zu", used == first ? "" : "/",
+                                 lq_format_name(i), c->tensors[role][i]);
     put(t, item);
 }
 
@@ -90,7 +90,8 @@ size_t lq_plan_summary(const struct lq_plan *plan, char *dst, size_t size)
     if (size == 0) return 0;
     dst[0] = '\0';
     for (size_t i = 0; i < plan->n_entries; i++)
-        if (plan->entries[i].tensor->quantisable) census.tensors[plan->entries[i].tensor->role][plan->entries[i].type]++;
+        if (plan->entries[i].tensor->quantisable)
+            census.tensors[plan->entries[i].tensor->role][plan->entries[i].type]++;
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) put_group(&text, &census, &groups[i]);
     return text.used;
 }

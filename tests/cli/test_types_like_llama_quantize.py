@@ -1,8 +1,9 @@
 """For each tensor the type that llama-quantize chooses: every file type, with and without importance data.
 
-Runs `llama-quantize --dry-run` of the pinned llama.cpp, found through LQ_LLAMA_BIN, beside `llava-quantize --dry-run --json` on
-files that hold only a header (both look at names and shapes alone). Where the peer is not built, tests/unit/test_plan_mix.c
-still compares with what it chose, recorded in tests/golden/mix_choices.json; this writes that record again:
+Runs `llama-quantize --dry-run` of the pinned llama.cpp, found through LQ_LLAMA_BIN, beside `llava-quantize --dry-run
+--json` on files that hold only a header (both look at names and shapes alone). Where the peer is not built,
+tests/unit/test_plan_mix.c still compares with what it chose, recorded in tests/golden/mix_choices.json; this records it
+again:
 
     LQ_LLAMA_BIN=FOLDER python3 -B tests/cli/test_types_like_llama_quantize.py record [CASE...]
 """
@@ -22,21 +23,23 @@ from harness import BIN, DEMO
 
 GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden", "mix_choices.json")
 PEER = os.path.join(os.environ.get("LQ_LLAMA_BIN", ""), "llama-quantize")
-MIXES = ("Q1_0 Q2_0 Q4_0 Q4_1 MXFP4_MOE Q5_0 Q5_1 IQ2_XXS IQ2_XS IQ2_S IQ2_M IQ1_S IQ1_M TQ1_0 TQ2_0 Q2_K Q2_K_S IQ3_XXS IQ3_S "
-         "IQ3_M IQ3_XS Q3_K_S Q3_K_M Q3_K_L IQ4_NL IQ4_XS Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K Q8_0").split()
+MIXES = ("Q1_0 Q2_0 Q4_0 Q4_1 MXFP4_MOE Q5_0 Q5_1 IQ2_XXS IQ2_XS IQ2_S IQ2_M IQ1_S IQ1_M TQ1_0 TQ2_0 Q2_K "
+         "Q2_K_S IQ3_XXS IQ3_S IQ3_M IQ3_XS Q3_K_S Q3_K_M Q3_K_L IQ4_NL IQ4_XS Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K "
+         "Q8_0").split()
 LETTERS = {t: chr(ord("a") + i) for i, t in enumerate(
-    "f32 f16 q4_0 q4_1 q5_0 q5_1 q8_0 q2_K q3_K q4_K q5_K q6_K iq2_xxs iq2_xs iq2_s iq3_xxs iq3_s iq1_s iq1_m iq4_nl iq4_xs tq1_0 "
-    "tq2_0 mxfp4 q1_0 q2_0".split())}
+    "f32 f16 q4_0 q4_1 q5_0 q5_1 q8_0 q2_K q3_K q4_K q5_K q6_K iq2_xxs iq2_xs iq2_s iq3_xxs iq3_s iq1_s iq1_m iq4_nl "
+    "iq4_xs tq1_0 tq2_0 mxfp4 q1_0 q2_0".split())}
 
 
 def llama_keys(architecture, blocks, heads, kv_heads, width, **more):
     keys = {"block_count": blocks, "context_length": 512, "embedding_length": width, "feed_forward_length": 1280,
-            "attention.head_count": heads, "attention.head_count_kv": kv_heads, "attention.layer_norm_rms_epsilon": 1e-5,
-            "attention.layer_norm_epsilon": 1e-5, **more}
+            "attention.head_count": heads, "attention.head_count_kv": kv_heads,
+            "attention.layer_norm_rms_epsilon": 1e-5, "attention.layer_norm_epsilon": 1e-5, **more}
     return {f"{architecture}.{k}": v for k, v in keys.items()}
 
 
-def llama(blocks, heads, kv_heads, *, width=512, ff=1280, tied=False, experts=0, architecture="llama", parts=None, rest=(), **more):
+def llama(blocks, heads, kv_heads, *, width=512, ff=1280, tied=False, experts=0, architecture="llama", parts=None,
+          rest=(), **more):
     """A case: keys, tensors outside blocks, and tensors of each block ("#" is its number)."""
     kv = width // heads * (max(kv_heads) if isinstance(kv_heads, list) else kv_heads)
     tensors = {"token_embd.weight": (width, 1000), "output_norm.weight": (width,), **dict(rest)}
@@ -59,40 +62,46 @@ def llama(blocks, heads, kv_heads, *, width=512, ff=1280, tied=False, experts=0,
 
 def clip(blocks, width, ff, *, fused=False, rest=()):
     """A vision file; the projector of a LLaVA unless `rest` names another."""
-    tensors = {"v.class_embd": (width,), "v.patch_embd.weight": (14, 14, 3, width), "v.position_embd.weight": (width, 65),
-               "v.pre_ln.weight": (width,), "v.post_ln.weight": (width,), "mm.0.bias": (512,)}
+    tensors = {"v.class_embd": (width,), "v.patch_embd.weight": (14, 14, 3, width),
+               "v.position_embd.weight": (width, 65), "v.pre_ln.weight": (width,), "v.post_ln.weight": (width,),
+               "mm.0.bias": (512,)}
     tensors |= dict(rest) or {"mm.0.weight": (width, 512), "mm.2.weight": (512, 512)}
-    block = {"attn_out.weight": (width, width), "attn_out.bias": (width,), "ffn_up.weight": (width, ff), "ffn_up.bias": (ff,),
-             "ffn_down.weight": (ff, width), "ln1.weight": (width,)}
+    block = {"attn_out.weight": (width, width), "attn_out.bias": (width,), "ffn_up.weight": (width, ff),
+             "ffn_up.bias": (ff,), "ffn_down.weight": (ff, width), "ln1.weight": (width,)}
     block |= {"attn_qkv.weight": (width, 3 * width)} if fused else {f"attn_{p}.weight": (width, width) for p in "qkv"}
     return {"architecture": "clip", "keys": {}, "rest": tensors, "blocks": blocks,
             "block": {"v.blk.#." + n: s for n, s in block.items()}}
 
 
-MLA = {"attention.key_length_mla": 96, "attention.value_length_mla": 64, "attention.kv_lora_rank": 256, "attention.q_lora_rank": 256,
-       "ssm.conv_kernel": 4, "kda.head_dim": 64, "kda.gate_lower_bound": -5.0, "expert_shared_count": 1,
-       "leading_dense_block_count": 1, "expert_weights_scale": 1.0, "expert_weights_norm": True, "expert_gating_func": 2,
-       "expert_shared_feed_forward_length": 1280, "expert_feed_forward_length": 1280}
+MLA = {"attention.key_length_mla": 96, "attention.value_length_mla": 64, "attention.kv_lora_rank": 256,
+       "attention.q_lora_rank": 256, "ssm.conv_kernel": 4, "kda.head_dim": 64, "kda.gate_lower_bound": -5.0,
+       "expert_shared_count": 1,
+       "leading_dense_block_count": 1, "expert_weights_scale": 1.0, "expert_weights_norm": True,
+       "expert_gating_func": 2, "expert_shared_feed_forward_length": 1280, "expert_feed_forward_length": 1280}
 GLM = {"attention.indexer.head_count": 4, "attention.indexer.key_length": 64, "attention.indexer.top_k": 8,
        "attention.indexer.kpool": 2, "hyper_connection.count": 4, "hyper_connection.sinkhorn_iterations": 3,
        "hyper_connection.epsilon": 1e-6}
 MLA_PARTS = {"attn_q_a.weight": (512, 256), "attn_q_b.weight": (256, 768), "attn_k_b.weight": (64, 256, 8),
              "attn_v_b.weight": (256, 64, 8), "attn_kv_b.weight": (256, 1024), "ssm_f_a.weight": (512, 64),
-             "ffn_up_exps.weight": (512, 1280, 16), "ffn_down_exps.weight": (1280, 512, 16), "ffn_down.weight": (1280, 512)}
-KEPT = ("position_embd token_types per_layer_model_proj mm.a.code_embd v.a.rvq.codebook v.sam.pos_embd v.sam.neck.0 v.sam.net_2 "
-        "v.blk.0.rel_pos v.x.patch_embd v.x.patch_merger v.x.position_embd v.x.attn_norm blk.0.altup_proj blk.0.laurel_l "
-        "blk.1.ssm_conv1d blk.1.shortconv.conv blk.1.attn_rel_b blk.1.ffn_gate_inp blk.1.ffn_gate_tid2eid blk.1.indexer.k_proj "
-        "blk.1.indexer.q_proj blk.1.time_mix_first blk.1.time_mix_w0 blk.1.time_mix_w1 blk.1.time_mix_w2 blk.1.time_mix_v0 "
-        "blk.1.time_mix_v1 blk.1.time_mix_v2 blk.1.time_mix_a0 blk.1.time_mix_a1 blk.1.time_mix_a2 blk.1.time_mix_g1 "
-        "blk.1.time_mix_g2 blk.1.time_mix_decay_w1 blk.1.time_mix_decay_w2 blk.1.time_mix_lerp_fused").split()
-GLM_KEPT = ("indexer.attn_q_b indexer.attn_k indexer.proj indexer_compressor_gate indexer_compressor_ape ssm_f_a ssm_f_b ssm_g_a "
-            "ssm_g_b ssm_beta attn_kv_a_mqa attn_k_b attn_v_b hc_attn_fn").split()
+             "ffn_up_exps.weight": (512, 1280, 16), "ffn_down_exps.weight": (1280, 512, 16),
+             "ffn_down.weight": (1280, 512)}
+KEPT = ("position_embd token_types per_layer_model_proj mm.a.code_embd v.a.rvq.codebook v.sam.pos_embd "
+        "v.sam.neck.0 v.sam.net_2 v.blk.0.rel_pos v.x.patch_embd v.x.patch_merger v.x.position_embd "
+        "v.x.attn_norm blk.0.altup_proj blk.0.laurel_l blk.1.ssm_conv1d blk.1.shortconv.conv blk.1.attn_rel_b "
+        "blk.1.ffn_gate_inp blk.1.ffn_gate_tid2eid blk.1.indexer.k_proj blk.1.indexer.q_proj "
+        "blk.1.time_mix_first blk.1.time_mix_w0 blk.1.time_mix_w1 blk.1.time_mix_w2 blk.1.time_mix_v0 "
+        "blk.1.time_mix_v1 blk.1.time_mix_v2 blk.1.time_mix_a0 blk.1.time_mix_a1 blk.1.time_mix_a2 "
+        "blk.1.time_mix_g1 blk.1.time_mix_g2 blk.1.time_mix_decay_w1 blk.1.time_mix_decay_w2 "
+        "blk.1.time_mix_lerp_fused").split()
+GLM_KEPT = ("indexer.attn_q_b indexer.attn_k indexer.proj indexer_compressor_gate indexer_compressor_ape "
+            "ssm_f_a ssm_f_b ssm_g_a ssm_g_b ssm_beta attn_kv_a_mqa attn_k_b attn_v_b hc_attn_fn").split()
 CASES = {
     "plain": llama(32, 8, 8),
     "grouped": llama(32, 8, 2, parts=("attn_q", "attn_k", "attn_v", "attn_output", "ffn_down")),
     "tied": llama(22, 8, 1, tied=True),
     "experts8": llama(32, 8, 2, experts=8),
-    "experts4": llama(16, 8, 4, experts=4, parts=("attn_v", "attn_k", "attn_output", "ffn_down_exps", "ffn_down_shexp")),
+    "experts4": llama(16, 8, 4, experts=4,
+                      parts=("attn_v", "attn_k", "attn_output", "ffn_down_exps", "ffn_down_shexp")),
     "seventy": llama(80, 8, 1, parts=("attn_v", "ffn_down")),
     "seventy_by_two": llama(80, 8, 4, parts=("attn_v",)),
     "sixty_five": llama(80, 8, 8, parts=("attn_v",)),
@@ -106,9 +115,11 @@ CASES = {
     "qwen2": llama(80, 8, 8, architecture="qwen2", parts=("attn_v", "ffn_gate")),
     **{name: llama(blocks, 8, 4, architecture=name, parts=("attn_v",))
        for name, blocks in (("llama-embed", 80), ("deci", 80), ("olmo", 80), ("jais2", 68))},
-    "bailingmoe3": llama(4, 8, 8, architecture="bailingmoe3", parts=MLA_PARTS, expert_count=16, expert_used_count=2, **MLA),
+    "bailingmoe3": llama(4, 8, 8, architecture="bailingmoe3", parts=MLA_PARTS, expert_count=16, expert_used_count=2,
+                         **MLA),
     "glm5_next": llama(4, 8, 8, architecture="glm5-next", expert_count=16, expert_used_count=2, **MLA, **GLM,
-                       parts={**MLA_PARTS, "nextn.eh_proj.weight": (1024, 512), **{n + ".weight": (512, 64) for n in GLM_KEPT}}),
+                       parts={**MLA_PARTS, "nextn.eh_proj.weight": (1024, 512),
+                              **{n + ".weight": (512, 64) for n in GLM_KEPT}}),
     "small_tables": llama(2, 8, 8, parts=("attn_q",), rest={
         **{n + ".weight": (512, 64) for n in KEPT}, "per_layer_token_embd.weight": (512, 1000)}),
     "clip": clip(23, 512, 1280),
@@ -152,14 +163,16 @@ def count(shape):
 def write_case(path, case):
     keys = {"general.architecture": case["architecture"], **case["keys"]}
     if case["architecture"] == "clip":
-        keys |= {"clip.has_vision_encoder": True, "clip.vision.block_count": case["blocks"], "clip.projector_type": "mlp"}
+        keys |= {"clip.has_vision_encoder": True, "clip.vision.block_count": case["blocks"],
+                 "clip.projector_type": "mlp"}
     write_header(path, keys, [(n, s, models.F32 if f32_rows(s) else models.F16, count(s) * (4 if f32_rows(s) else 2))
                               for n, s in tensors_of(case)])
 
 
 def write_imatrix(path, tensors):
     """Importance data for every tensor that a model multiplies by."""
-    keys = {"general.type": "imatrix", "imatrix.datasets": ["none"], "imatrix.chunk_count": 1, "imatrix.chunk_size": 512}
+    keys = {"general.type": "imatrix", "imatrix.datasets": ["none"], "imatrix.chunk_count": 1,
+            "imatrix.chunk_size": 512}
     data = {}
     for name, shape in tensors:
         if len(shape) not in (2, 3):
@@ -171,13 +184,13 @@ def write_imatrix(path, tensors):
     models.write_gguf(path, keys, data)
 
 
-# What llama-quantize would quantise and we never do: Gemma 3's vision graph transposes this matrix, and garbles a quantised one.
+# What llama-quantize quantises and we never do: Gemma 3's graph transposes this matrix, and garbles a quantised one.
 EXCEPTIONS = {"mm.input_projection.weight": "f16"}
 LINE = re.compile(r"^\[ *\d+/ *\d+\] (\S+) +- \[[^]]*\], type = *(\S+), size = [^(\n]*(?:\((\S+)\))?$", re.M)
 
 
 def ask_peer(path, mix, imatrix):
-    """(types by name, whether it would demand importance data); types are None where it refuses, "abort" where it aborts."""
+    """(types by name, whether it would demand importance data); None where it refuses, "abort" where it aborts."""
     args = [PEER, "--dry-run", *(["--imatrix", imatrix] if imatrix else []), path, mix]
     done = subprocess.run(args, capture_output=True, text=True, errors="replace", check=False)
     text = done.stdout + done.stderr
@@ -228,10 +241,11 @@ def record(names):
 def as_lines(case):
     """A case with one line for each file type."""
     head = json.dumps({k: v for k, v in case.items() if k != "choices"})[:-1]
-    return head + ', "choices": {\n  ' + ",\n  ".join(f'"{m}": {json.dumps(c)}' for m, c in case["choices"].items()) + "}}"
+    lines = [f'"{mix}": {json.dumps(types)}' for mix, types in case["choices"].items()]
+    return head + ', "choices": {\n  ' + ",\n  ".join(lines) + "}}"
 
 
-@unittest.skipUnless(os.access(PEER, os.X_OK), "LQ_LLAMA_BIN names no folder with llama-quantize: the peer is not built")
+@unittest.skipUnless(os.access(PEER, os.X_OK), "LQ_LLAMA_BIN names no folder with llama-quantize: no peer to ask")
 class TypesLikeLlamaQuantize(unittest.TestCase):
     maxDiff = None
 

@@ -5,8 +5,14 @@
 #include "llava_quantize/plan.h"
 #include "source/kv.h"
 
-#define LANGUAGE(n, r, b, ...) {.name = n, .half = LQ_LANGUAGE, .role = LQ_ROLE_##r, .block = b, .quantisable = true, .ne = __VA_ARGS__}
-#define VISION(n, r, b, ...) {.name = n, .half = LQ_VISION, .role = LQ_ROLE_##r, .block = b, .quantisable = true, .ne = __VA_ARGS__}
+#define LANGUAGE(n, r, b, ...)                                                                                         \
+    {                                                                                                                  \
+        .name = n, .half = LQ_LANGUAGE, .role = LQ_ROLE_##r, .block = b, .quantisable = true, .ne = __VA_ARGS__        \
+    }
+#define VISION(n, r, b, ...)                                                                                           \
+    {                                                                                                                  \
+        .name = n, .half = LQ_VISION, .role = LQ_ROLE_##r, .block = b, .quantisable = true, .ne = __VA_ARGS__          \
+    }
 
 enum { VISION_TENSORS = 12, LANGUAGE_TENSORS = 12 };
 
@@ -69,8 +75,10 @@ static inline void pair_init(struct pair *p, enum lq_type type)
     *p = (struct pair){.model = {.path = "pair", .name = "pair", .source = "pair"}};
     fill_tensors(p->vision, vision_tensors, VISION_TENSORS, type);
     fill_tensors(p->language, language_tensors, LANGUAGE_TENSORS, type);
-    p->half[LQ_VISION] = (struct lq_model_half){LQ_VISION, "mmproj.gguf", "clip", &p->kvs, 32, VISION_TENSORS, p->vision};
-    p->half[LQ_LANGUAGE] = (struct lq_model_half){LQ_LANGUAGE, "model.gguf", "llama", &p->kvs, 32, LANGUAGE_TENSORS, p->language};
+    p->half[LQ_VISION] =
+        (struct lq_model_half){LQ_VISION, "mmproj.gguf", "clip", &p->kvs, 32, VISION_TENSORS, p->vision};
+    p->half[LQ_LANGUAGE] =
+        (struct lq_model_half){LQ_LANGUAGE, "model.gguf", "llama", &p->kvs, 32, LANGUAGE_TENSORS, p->language};
     for (int h = 0; h < LQ_HALVES; h++) p->model.half[h] = &p->half[h];
 }
 

@@ -117,8 +117,9 @@ static void test_bits_keep_the_order_of_care(void **state)
     assert_string_equal(plan->recipe, "4 bits");
     assert_string_equal(plan->tag, "4bit");
     lq_plan_free(plan);
-    check_summary("8", "vision.ffn.up=q8_0 vision.ffn.down=f16*1/q8_0*1 vision.attention=q8_0 projector=q8_0 language.ffn=q8_0 "
-                       "language.attention=q8_0 language.embedding=q8_0 language.output=q8_0 language.other=q8_0");
+    check_summary(
+        "8", "vision.ffn.up=q8_0 vision.ffn.down=f16*1/q8_0*1 vision.attention=q8_0 projector=q8_0 language.ffn=q8_0 "
+             "language.attention=q8_0 language.embedding=q8_0 language.output=q8_0 language.other=q8_0");
 }
 
 static void test_shared_embedding_is_an_output(void **state)
@@ -151,8 +152,10 @@ static void test_other_tools_numbers_are_noted(void **state)
         assert_string_equal(plan->note, cases[i].note);
         lq_plan_free(plan);
     }
-    refuse(&(struct lq_plan_request){.spec = "7"}, LQ_ERR_USAGE, "a number means bits: '7' is none of 2, 3, 4, 5, 6, 8");
-    refuse(&(struct lq_plan_request){.spec = "15"}, LQ_ERR_USAGE, "a number means bits: '15' is none of 2, 3, 4, 5, 6, 8");
+    refuse(&(struct lq_plan_request){.spec = "7"}, LQ_ERR_USAGE,
+           "a number means bits: '7' is none of 2, 3, 4, 5, 6, 8");
+    refuse(&(struct lq_plan_request){.spec = "15"}, LQ_ERR_USAGE,
+           "a number means bits: '15' is none of 2, 3, 4, 5, 6, 8");
 }
 
 static void test_rows_that_do_not_fit_fall_back(void **state)
@@ -171,8 +174,10 @@ static void test_rows_that_do_not_fit_fall_back(void **state)
     static const struct {
         const char *spec, *type, *reason;
     } cases[] = {
-        {"q3_k", "iq4_nl", "1152 columns do not fit q3_k: iq4_nl"}, {"q5_k", "q5_0", "1152 columns do not fit q5_k: q5_0"},
-        {"nvfp4", "nvfp4", "nvfp4"}, {"6", "q8_0", "1152 columns do not fit q6_k: q8_0"},
+        {"q3_k", "iq4_nl", "1152 columns do not fit q3_k: iq4_nl"},
+        {"q5_k", "q5_0", "1152 columns do not fit q5_k: q5_0"},
+        {"nvfp4", "nvfp4", "nvfp4"},
+        {"6", "q8_0", "1152 columns do not fit q6_k: q8_0"},
         {"2", "iq4_nl", "1152 columns do not fit q2_k: iq4_nl"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -195,7 +200,8 @@ static void test_mixes(void **state)
     assert_int_equal(plan->file_type[LQ_VISION], 15);
     lq_plan_free(plan);
     refuse(&(struct lq_plan_request){.spec = "q1_0"}, LQ_ERR_UNSUPPORTED,
-           "mmproj.gguf: tensor 'v.blk.1.ffn_down.weight': 4304 columns do not divide into q1_0 blocks of 128, and Q1_0 names no "
+           "mmproj.gguf: tensor 'v.blk.1.ffn_down.weight': 4304 columns do not divide into q1_0 blocks of 128, and "
+           "Q1_0 names no "
            "other type");
 }
 
@@ -214,15 +220,16 @@ static void test_halves_may_differ(void **state)
     assert_string_equal(plan->tag, "Q8_0");
     lq_plan_free(plan);
     pair.model.half[LQ_VISION] = NULL;
-    refuse(&(struct lq_plan_request){.vision = "q8_0"}, LQ_ERR_USAGE, "pair: --vision q8_0: the model has no vision half");
+    refuse(&(struct lq_plan_request){.vision = "q8_0"}, LQ_ERR_USAGE,
+           "pair: --vision q8_0: the model has no vision half");
 }
 
 static void test_rules(void **state)
 {
     (void)state;
     const struct lq_plan_rule rules[] = {
-        {"vision.attention", "Q5_K"}, {"v.blk.0.attn_v", "q6_k"}, {"ffn_(UP|gate)", "q5_0"}, {"language.attention.q", "q8_0"},
-        {"projector", "f32"}, {"V.BLK.0.ATTN_OUT", "q5_1"},
+        {"vision.attention", "Q5_K"},     {"v.blk.0.attn_v", "q6_k"}, {"ffn_(UP|gate)", "q5_0"},
+        {"language.attention.q", "q8_0"}, {"projector", "f32"},       {"V.BLK.0.ATTN_OUT", "q5_1"},
     };
     struct lq_plan *plan = build(&(struct lq_plan_request){.rules = rules, .n_rules = 6});
     check(plan, "v.blk.0.attn_q.weight", "q5_k", "--type 'vision.attention'");
@@ -253,14 +260,16 @@ static void test_rules_that_cannot_be(void **state)
 {
     (void)state;
     refuse_rule("ffn_sideways", "q8_0", "--type 'ffn_sideways': no tensor has such a name or role");
-    refuse_rule("vision.ffn", "q4_k", "mmproj.gguf: tensor 'v.blk.1.ffn_up.weight': 1152 columns do not divide into q4_k blocks of 256");
+    refuse_rule("vision.ffn", "q4_k",
+                "mmproj.gguf: tensor 'v.blk.1.ffn_up.weight': 1152 columns do not divide into q4_k blocks of 256");
     refuse_rule("(", "q8_0", "--type '(': not a valid regular expression (Unmatched ( or \\()");
     refuse_rule("ffn", "q9", "--type 'ffn=q9': 'q9' is no ggml type such as q8_0, q4_k or f16");
     refuse_rule("ffn", "q8_k", "--type 'ffn=q8_k': 'q8_k' is no ggml type such as q8_0, q4_k or f16");
     refuse_rule("ffn", "Q4_K_M", "--type 'ffn=Q4_K_M': 'Q4_K_M' is no ggml type such as q8_0, q4_k or f16");
     refuse_rule("", "q8_0", "--type '=q8_0': the pattern is empty");
     refuse_rule("norm", "q8_0", "--type 'norm': tensor 'output_norm.weight' (norm) is never quantised");
-    refuse_rule("position_embd", "q8_0", "--type 'position_embd': tensor 'v.position_embd.weight' (position_embedding) is never quantised");
+    refuse_rule("position_embd", "q8_0",
+                "--type 'position_embd': tensor 'v.position_embd.weight' (position_embedding) is never quantised");
 }
 
 static void test_unknown_names_list_what_would_do(void **state)
@@ -268,8 +277,10 @@ static void test_unknown_names_list_what_would_do(void **state)
     struct lq_error err = {0};
     struct lq_plan *plan = NULL;
     (void)state;
-    assert_int_equal(lq_plan_build(&plan, &pair.model, &(struct lq_plan_request){.spec = "Q4_K_XL"}, &err), LQ_ERR_USAGE);
-    assert_non_null(strstr(err.message, "'Q4_K_XL' is no recipe, number of bits, file type or ggml type: one of layered, 2, 3"));
+    assert_int_equal(lq_plan_build(&plan, &pair.model, &(struct lq_plan_request){.spec = "Q4_K_XL"}, &err),
+                     LQ_ERR_USAGE);
+    assert_non_null(
+        strstr(err.message, "'Q4_K_XL' is no recipe, number of bits, file type or ggml type: one of layered, 2, 3"));
     for (size_t i = 0; lq_recipe_at(i) != NULL; i++) assert_non_null(strstr(err.message, lq_recipe_at(i)->name));
     assert_int_equal(lq_plan_build(&plan, &pair.model, &(struct lq_plan_request){.spec = ""}, &err), LQ_ERR_USAGE);
     assert_int_equal(lq_plan_build(&plan, &pair.model, &(struct lq_plan_request){.spec = "q8_1"}, &err), LQ_ERR_USAGE);
@@ -284,7 +295,8 @@ static void test_listed_names_work(void **state)
     (void)state;
     for (; lq_recipe_at(n) != NULL; n++) {
         struct lq_plan *plan = NULL;
-        enum lq_status status = lq_plan_build(&plan, &pair.model, &(struct lq_plan_request){.spec = lq_recipe_at(n)->name}, &err);
+        enum lq_status status =
+            lq_plan_build(&plan, &pair.model, &(struct lq_plan_request){.spec = lq_recipe_at(n)->name}, &err);
         assert_true(status == LQ_OK || status == LQ_ERR_UNSUPPORTED); /* needs importance data, or fits no row */
         assert_true(strlen(lq_recipe_at(n)->what) > 5);
         lq_plan_free(plan);
@@ -301,17 +313,21 @@ static void test_importance_is_demanded(void **state)
 {
     (void)state;
     refuse(&(struct lq_plan_request){.language = "IQ2_XXS", .vision = "q4_0"}, LQ_ERR_UNSUPPORTED,
-           "model.gguf: tensor 'blk.0.attn_q.weight': iq2_xxs needs importance data: run llama-imatrix on the full-precision "
+           "model.gguf: tensor 'blk.0.attn_q.weight': iq2_xxs needs importance data: run llama-imatrix on the "
+           "full-precision "
            "language model and pass its file with --imatrix FILE");
     refuse(&(struct lq_plan_request){.vision = "iq2_s"}, LQ_ERR_UNSUPPORTED,
-           "mmproj.gguf: tensor 'v.blk.0.attn_q.weight': iq2_xs needs importance data; llama-imatrix gathers it for the language "
+           "mmproj.gguf: tensor 'v.blk.0.attn_q.weight': iq2_xs needs importance data; llama-imatrix gathers it for "
+           "the language "
            "model only: give the vision half another type, such as --vision q4_k");
-    refuse(&(struct lq_plan_request){.language = "Q2_K_S"}, LQ_ERR_UNSUPPORTED,
-           "model.gguf: tensor 'blk.0.attn_q.weight': q2_k needs importance data: run llama-imatrix on the full-precision "
-           "language model and pass its file with --imatrix FILE");
+    refuse(
+        &(struct lq_plan_request){.language = "Q2_K_S"}, LQ_ERR_UNSUPPORTED,
+        "model.gguf: tensor 'blk.0.attn_q.weight': q2_k needs importance data: run llama-imatrix on the full-precision "
+        "language model and pass its file with --imatrix FILE");
     const struct lq_plan_rule rule = {"^blk.0.ffn_down", "iq1_s"};
     refuse(&(struct lq_plan_request){.rules = &rule, .n_rules = 1}, LQ_ERR_UNSUPPORTED,
-           "model.gguf: tensor 'blk.0.ffn_down.weight': iq1_s needs importance data: run llama-imatrix on the full-precision "
+           "model.gguf: tensor 'blk.0.ffn_down.weight': iq1_s needs importance data: run llama-imatrix on the "
+           "full-precision "
            "language model and pass its file with --imatrix FILE");
 }
 
@@ -346,9 +362,12 @@ static void test_importance_may_cover_a_part(void **state)
     assert_true(fd >= 0);
     close(fd);
     struct lq_imatrix *imatrix = imatrix_for("blk.0.attn_q.weight", path);
-    snprintf(message, sizeof message, "model.gguf: tensor 'blk.0.attn_k.weight': iq2_xxs needs importance data, and %s has none for "
-             "it: give it another type with --type 'blk.0.attn_k.weight=q4_k'", path);
-    refuse(&(struct lq_plan_request){.language = "iq2_xxs", .vision = "q4_0", .imatrix = imatrix}, LQ_ERR_UNSUPPORTED, message);
+    snprintf(message, sizeof message,
+             "model.gguf: tensor 'blk.0.attn_k.weight': iq2_xxs needs importance data, and %s has none for "
+             "it: give it another type with --type 'blk.0.attn_k.weight=q4_k'",
+             path);
+    refuse(&(struct lq_plan_request){.language = "iq2_xxs", .vision = "q4_0", .imatrix = imatrix}, LQ_ERR_UNSUPPORTED,
+           message);
     const struct lq_plan_rule rule = {"^blk.0.attn_q", "iq2_xs"};
     struct lq_plan *plan = build(&(struct lq_plan_request){.rules = &rule, .n_rules = 1, .imatrix = imatrix});
     check(plan, "blk.0.attn_q.weight", "iq2_xs", "--type '^blk.0.attn_q'");
@@ -364,7 +383,8 @@ static void test_ggml_demands_the_same(void **state)
     for (int type = 0; type < LQ_TYPE_COUNT; type++) {
         const struct lq_format *f = lq_format_get(type);
         if (f == NULL || (f->flags & LQ_FORMAT_TARGET) == 0) continue;
-        assert_int_equal((f->flags & LQ_FORMAT_NEEDS_IMPORTANCE) != 0, ggml_quantize_requires_imatrix((enum ggml_type)type));
+        assert_int_equal((f->flags & LQ_FORMAT_NEEDS_IMPORTANCE) != 0,
+                         ggml_quantize_requires_imatrix((enum ggml_type)type));
     }
 }
 
@@ -373,12 +393,14 @@ static void test_nothing_grows_by_a_recipe(void **state)
     (void)state;
     pair.language[2].type = pair.language[2].keep = LQ_TYPE_Q4_0;
     refuse(&(struct lq_plan_request){0}, LQ_ERR_UNSUPPORTED,
-           "model.gguf: tensor 'blk.0.attn_q.weight' is already quantised (q4_0), and f16 is asked for: start from the full-precision "
+           "model.gguf: tensor 'blk.0.attn_q.weight' is already quantised (q4_0), and f16 is asked for: start from the "
+           "full-precision "
            "model, pass --allow-requantize, or keep it with the type 'copy'");
     struct lq_plan *plan = build(&(struct lq_plan_request){.allow_requantize = true});
     check(plan, "blk.0.attn_q.weight", "q4_0", "q4_0 is already smaller than f16");
     lq_plan_free(plan);
-    plan = build(&(struct lq_plan_request){.spec = "q4_0", .vision = "f32"}); /* the same type is a copy, f32 is obeyed */
+    plan =
+        build(&(struct lq_plan_request){.spec = "q4_0", .vision = "f32"}); /* the same type is a copy, f32 is obeyed */
     check(plan, "blk.0.attn_q.weight", "q4_0", "llama-quantize's Q4_0");
     check(plan, "mm.0.weight", "f32", "f32");
     lq_plan_free(plan);
@@ -391,7 +413,8 @@ static void test_widening(void **state)
 {
     (void)state;
     struct lq_plan *plan = build_spec("q4_k");
-    static const char *const by_256[] = {"q5_k", "q6_k", "q8_0", "f16", "f32"}, *const by_32[] = {"q5_0", "q8_0", "f16", "f32"};
+    static const char *const by_256[] = {"q5_k", "q6_k", "q8_0", "f16", "f32"}, *const by_32[] = {"q5_0", "q8_0", "f16",
+                                                                                                  "f32"};
     size_t wide = 7, narrow = 9; /* v.blk.0.ffn_up and v.blk.1.ffn_up */
     for (size_t i = 0; i < 5; i++) {
         assert_true(lq_plan_widen(plan, wide, "scale overflow"));
@@ -412,9 +435,10 @@ static void test_summary_fits(void **state)
     (void)state;
     struct lq_plan *plan = build_spec("layered");
     size_t n = lq_plan_summary(plan, text, sizeof text);
-    assert_string_equal(text, "vision.ffn.up=q4_k*1/iq4_nl*1 vision.ffn.down=f16*1/q4_k*1 vision.attention=q8_0 projector=q8_0 "
-                              "language.ffn=q8_0 language.attention=f16 language.embedding=q8_0 language.output=q8_0 "
-                              "language.other=q8_0");
+    assert_string_equal(
+        text, "vision.ffn.up=q4_k*1/iq4_nl*1 vision.ffn.down=f16*1/q4_k*1 vision.attention=q8_0 projector=q8_0 "
+              "language.ffn=q8_0 language.attention=f16 language.embedding=q8_0 language.output=q8_0 "
+              "language.other=q8_0");
     assert_int_equal(n, strlen(text));
     for (size_t size = 0; size <= sizeof small; size++) {
         memset(small, '#', sizeof small);
@@ -431,12 +455,23 @@ static void test_summary_fits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_layered_is_the_default), TEST(test_bits_keep_the_order_of_care), TEST(test_shared_embedding_is_an_output),
+        TEST(test_layered_is_the_default),
+        TEST(test_bits_keep_the_order_of_care),
+        TEST(test_shared_embedding_is_an_output),
         TEST(test_other_tools_numbers_are_noted),
-        TEST(test_rows_that_do_not_fit_fall_back), TEST(test_mixes), TEST(test_halves_may_differ), TEST(test_rules),
-        TEST(test_rules_that_cannot_be), TEST(test_unknown_names_list_what_would_do), TEST(test_listed_names_work),
-        TEST(test_importance_is_demanded), TEST(test_importance_may_cover_a_part), TEST(test_ggml_demands_the_same),
-        TEST(test_nothing_grows_by_a_recipe), TEST(test_widening), TEST(test_summary_fits),
+        TEST(test_rows_that_do_not_fit_fall_back),
+        TEST(test_mixes),
+        TEST(test_halves_may_differ),
+        TEST(test_rules),
+        TEST(test_rules_that_cannot_be),
+        TEST(test_unknown_names_list_what_would_do),
+        TEST(test_listed_names_work),
+        TEST(test_importance_is_demanded),
+        TEST(test_importance_may_cover_a_part),
+        TEST(test_ggml_demands_the_same),
+        TEST(test_nothing_grows_by_a_recipe),
+        TEST(test_widening),
+        TEST(test_summary_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

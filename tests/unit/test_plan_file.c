@@ -32,7 +32,8 @@ static struct lq_plan *build(const char *spec)
 {
     struct lq_error err = {0};
     struct lq_plan *plan = NULL;
-    if (lq_plan_build(&plan, &pair.model, &(struct lq_plan_request){.spec = spec}, &err) != LQ_OK) fail_msg("%s", err.message);
+    if (lq_plan_build(&plan, &pair.model, &(struct lq_plan_request){.spec = spec}, &err) != LQ_OK)
+        fail_msg("%s", err.message);
     return plan;
 }
 
@@ -126,7 +127,8 @@ static void test_saved_plans_come_back(void **state)
         struct lq_plan *plan = build(specs[i]), *back = NULL;
         struct lq_error err = {0};
         save(plan);
-        if (lq_plan_load(&back, path, &pair.model, &(struct lq_plan_request){0}, &err) != LQ_OK) fail_msg("%s", err.message);
+        if (lq_plan_load(&back, path, &pair.model, &(struct lq_plan_request){0}, &err) != LQ_OK)
+            fail_msg("%s", err.message);
         check_same(plan, back);
         char *first = read_text();
         save(back);
@@ -142,13 +144,13 @@ static void test_saved_plans_come_back(void **state)
 static void test_text_is_for_people(void **state)
 {
     (void)state;
-    static const char head[] =
-        "{\"format\": \"llava-quantize plan\", \"version\": 1,\n"
-        "\"recipe\": \"layered\", \"tag\": \"layered\",\n"
-        "\"file_type\": {\"vision\": 1, \"language\": 7},\n"
-        "\"tensors\": [\n"
-        "{\"name\": \"v.class_embd\", \"half\": \"vision\", \"role\": \"class_embedding\", \"shape\": [512], \"from\": \"f32\", "
-        "\"type\": \"f32\", \"reason\": \"f32: never quantised\"},\n";
+    static const char head[] = "{\"format\": \"llava-quantize plan\", \"version\": 1,\n"
+                               "\"recipe\": \"layered\", \"tag\": \"layered\",\n"
+                               "\"file_type\": {\"vision\": 1, \"language\": 7},\n"
+                               "\"tensors\": [\n"
+                               "{\"name\": \"v.class_embd\", \"half\": \"vision\", \"role\": \"class_embedding\", "
+                               "\"shape\": [512], \"from\": \"f32\", "
+                               "\"type\": \"f32\", \"reason\": \"f32: never quantised\"},\n";
     if (strncmp(saved, head, strlen(head)) != 0) assert_string_equal(saved, head);
     size_t lines = 0;
     for (const char *c = saved; *c != '\0'; c++) lines += *c == '\n';
@@ -158,7 +160,8 @@ static void test_text_is_for_people(void **state)
 static void test_edits_show(void **state)
 {
     (void)state;
-    char *text = edit("\"type\": \"q4_k\", \"reason\": \"q4_k: layered\"", "\"type\": \"Q6_K\", \"reason\": \"q4_k: layered\"");
+    char *text =
+        edit("\"type\": \"q4_k\", \"reason\": \"q4_k: layered\"", "\"type\": \"Q6_K\", \"reason\": \"q4_k: layered\"");
     struct lq_plan *plan = load(text), *again = NULL;
     assert_int_equal(plan->entries[7].type, LQ_TYPE_Q6_K);
     assert_string_equal(plan->entries[7].reason, "plan file");
@@ -183,7 +186,8 @@ static void test_little_is_needed(void **state)
     for (size_t i = VISION_TENSORS + LANGUAGE_TENSORS; i-- > 0;) { /* any order */
         const struct lq_tensor *t = i < VISION_TENSORS ? &pair.vision[i] : &pair.language[i - VISION_TENSORS];
         used += (size_t)sprintf(text + used, "{\"name\":\"%s\",\"half\":\"%s\",\"type\":\"%s\"}%s", t->name,
-                                i < VISION_TENSORS ? "vision" : "language", t->quantisable ? "f16" : "f32", i > 0 ? "," : "]}");
+                                i < VISION_TENSORS ? "vision" : "language", t->quantisable ? "f16" : "f32",
+                                i > 0 ? "," : "]}");
     }
     struct lq_plan *plan = load(text);
     assert_string_equal(plan->recipe, "plan file");
@@ -196,7 +200,8 @@ static void test_little_is_needed(void **state)
 static void test_what_is_wrong_is_named(void **state)
 {
     (void)state;
-    refuse("llava-quantize plan", "cake recipe", "plan.json: not a plan: the key 'format' does not say 'llava-quantize plan'");
+    refuse("llava-quantize plan", "cake recipe",
+           "plan.json: not a plan: the key 'format' does not say 'llava-quantize plan'");
     refuse("\"version\": 1", "\"version\": 2", "plan.json: a plan of another version than 1");
     refuse("\"tag\"", "\"tags\"", "plan.json: plan: unknown key 'tags'");
     refuse("\"from\"", "\"form\"", "plan.json: v.class_embd: unknown key 'form'");
@@ -205,25 +210,32 @@ static void test_what_is_wrong_is_named(void **state)
     refuse("blk.0.attn_k.weight", "blk.7.attn_k.weight",
            "plan.json: tensor 'blk.7.attn_k.weight': pair has none of this name in its language half");
     refuse("blk.0.attn_k.weight", "blk.0.attn_q.weight", "plan.json: tensor 'blk.0.attn_q.weight' stands there twice");
-    refuse("\"q4_k\", \"reason\"", "\"q4_z\", \"reason\"", "plan.json: tensor 'v.blk.0.ffn_up.weight': unknown type 'q4_z'");
-    refuse("\"q4_k\", \"reason\"", "\"q8_k\", \"reason\"", "plan.json: tensor 'v.blk.0.ffn_up.weight': unknown type 'q8_k'");
+    refuse("\"q4_k\", \"reason\"", "\"q4_z\", \"reason\"",
+           "plan.json: tensor 'v.blk.0.ffn_up.weight': unknown type 'q4_z'");
+    refuse("\"q4_k\", \"reason\"", "\"q8_k\", \"reason\"",
+           "plan.json: tensor 'v.blk.0.ffn_up.weight': unknown type 'q8_k'");
     refuse("\"q4_k\", \"reason\"", "\"iq2_xs\", \"reason\"",
-           "plan.json: tensor 'v.blk.0.ffn_up.weight': iq2_xs needs importance data; llama-imatrix gathers it for the language model "
+           "plan.json: tensor 'v.blk.0.ffn_up.weight': iq2_xs needs importance data; llama-imatrix gathers it for the "
+           "language model "
            "only: give the vision half another type, such as --vision q4_k");
     refuse("\"iq4_nl\", \"reason\"", "\"q4_k\", \"reason\"",
            "plan.json: tensor 'v.blk.1.ffn_up.weight': 1152 columns do not divide into q4_k blocks of 256");
     refuse("\"f32\", \"reason\": \"f32: never", "\"q8_0\", \"reason\": \"f32: never",
            "plan.json: tensor 'v.class_embd' (class_embedding) is never quantised: it stays f32, not q8_0");
-    refuse("[512]", "[511]", "plan.json: tensor 'v.class_embd': the shape is not the model's: the plan is for another model");
-    refuse("\"half\": \"vision\"", "\"half\": \"ear\"", "plan.json: v.class_embd: half 'ear' is neither vision nor language");
+    refuse("[512]", "[511]",
+           "plan.json: tensor 'v.class_embd': the shape is not the model's: the plan is for another model");
+    refuse("\"half\": \"vision\"", "\"half\": \"ear\"",
+           "plan.json: v.class_embd: half 'ear' is neither vision nor language");
     refuse("\"name\": \"v.class_embd\", ", "", "plan.json: a tensor without a name");
-    refuse("\"reason\": \"f32: never quantised\"", "\"reason\": 3", "plan.json: v.class_embd: key 'reason' is no string");
+    refuse("\"reason\": \"f32: never quantised\"", "\"reason\": 3",
+           "plan.json: v.class_embd: key 'reason' is no string");
     refuse("\"tag\": \"layered\"", "\"tag\": \"../up\"",
            "plan.json: recipe or tag is empty, begins with a dot, or holds a slash, quote or control character");
     refuse("\"recipe\": \"layered\"", "\"recipe\": \"a\\nb\"",
            "plan.json: recipe or tag is empty, begins with a dot, or holds a slash, quote or control character");
-    refuse("\"recipe\": \"layered\"", "\"recipe\": \"12345678901234567890123456789012345678901234567890123456789012345678901234567890"
-                                      "1234567890123456\"",
+    refuse("\"recipe\": \"layered\"",
+           "\"recipe\": \"12345678901234567890123456789012345678901234567890123456789012345678901234567890"
+           "1234567890123456\"",
            "plan.json: plan: key 'recipe' is longer than 95 bytes");
     refuse("\"tensors\"", "\"recipe\"", "plan.json: line 4, column 8: duplicate object key near '\"recipe\"'");
     refuse_text("", "plan.json: line 1, column 0: '[' or '{' expected near end of file");
@@ -252,8 +264,9 @@ static void test_quantised_input(void **state)
 {
     (void)state;
     pair.language[2].type = LQ_TYPE_Q4_0;
-    refuse("layered", "layered", "plan.json: tensor 'blk.0.attn_q.weight' is already quantised (q4_0), and f16 is asked for: start from "
-                                 "the full-precision model, pass --allow-requantize, or keep it with the type 'copy'");
+    refuse("layered", "layered",
+           "plan.json: tensor 'blk.0.attn_q.weight' is already quantised (q4_0), and f16 is asked for: start from "
+           "the full-precision model, pass --allow-requantize, or keep it with the type 'copy'");
 }
 
 static void test_files_that_are_not_there(void **state)
@@ -261,7 +274,8 @@ static void test_files_that_are_not_there(void **state)
     (void)state;
     struct lq_error err = {0};
     struct lq_plan *plan = NULL;
-    assert_int_equal(lq_plan_load(&plan, "/nowhere/plan.json", &pair.model, &(struct lq_plan_request){0}, &err), LQ_ERR_IO);
+    assert_int_equal(lq_plan_load(&plan, "/nowhere/plan.json", &pair.model, &(struct lq_plan_request){0}, &err),
+                     LQ_ERR_IO);
     assert_int_equal(strncmp(err.message, "/nowhere/plan.json: ", 20), 0);
     struct lq_plan *built = build("layered");
     assert_int_equal(lq_plan_save(built, "/nowhere/plan.json", &err), LQ_ERR_IO);
@@ -277,8 +291,9 @@ static void test_files_that_are_not_there(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_saved_plans_come_back), TEST(test_text_is_for_people), TEST(test_edits_show), TEST(test_little_is_needed),
-        TEST(test_what_is_wrong_is_named), TEST(test_hostile_depth), TEST(test_quantised_input), TEST(test_files_that_are_not_there),
+        TEST(test_saved_plans_come_back), TEST(test_text_is_for_people),       TEST(test_edits_show),
+        TEST(test_little_is_needed),      TEST(test_what_is_wrong_is_named),   TEST(test_hostile_depth),
+        TEST(test_quantised_input),       TEST(test_files_that_are_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,7 +27,8 @@ static void set_key(struct lq_kvs *kvs, const char *key, json_t *value)
 {
     int32_t numbers[64] = {0};
     enum lq_status status = LQ_OK;
-    for (size_t i = 0; i < json_array_size(value); i++) numbers[i] = (int32_t)json_integer_value(json_array_get(value, i));
+    for (size_t i = 0; i < json_array_size(value); i++)
+        numbers[i] = (int32_t)json_integer_value(json_array_get(value, i));
     if (json_is_array(value)) status = lq_kvs_set_array(kvs, key, LQ_KV_I32, json_array_size(value), numbers, NULL);
     else if (json_is_integer(value)) status = lq_kvs_set_u32(kvs, key, (uint32_t)json_integer_value(value), NULL);
     assert_int_equal(status, LQ_OK);
@@ -133,7 +134,8 @@ static void check_demand(const struct file *f, const char *name, bool demanded)
 
 static void check_mix(const struct file *f, const size_t *place, const char *mix, json_t *recorded)
 {
-    const char *without = json_string_value(json_array_get(recorded, 0)), *with = json_string_value(json_array_get(recorded, 1));
+    const char *without = json_string_value(json_array_get(recorded, 0)),
+               *with = json_string_value(json_array_get(recorded, 1));
     if (without != NULL && strcmp(without, "abort") == 0) return; /* llama-quantize dies: nothing to compare with */
     if (with != NULL && strcmp(with, "same") == 0) with = without;
     check_choice(f, place, mix, without, false);

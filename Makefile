@@ -39,7 +39,9 @@ test:
 	@tools="$(LLAMA_TOOLS)" && tools/build.sh $(BUILD) "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON -DLQ_LLAMA_TOOLS="$$tools"
 	@ctest --test-dir $(BUILD) --output-on-failure
 
-install: all
+install:
+	@tools/packages.sh build
+	@tools/build.sh $(BUILD) "$(LQ_LLAMA_ROOT)" installed
 	@DESTDIR="$(DESTDIR)" cmake --install $(BUILD) --prefix "$(PREFIX)"
 
 bench: all

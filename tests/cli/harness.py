@@ -21,6 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PROJECT = os.path.dirname(os.path.dirname(HERE))
 BIN = os.path.abspath(os.environ.get("LQ_BIN", os.path.join(PROJECT, "build", "llava-quantize")))
 DEMO = os.path.abspath(os.environ.get("LQ_DEMO", os.path.join(PROJECT, "demo")))
+BUILD = os.path.abspath(os.environ.get("LQ_BUILD", os.path.join(PROJECT, "build")))
 SANITIZE = os.environ.get("LQ_SANITIZE", "")
 GOLDEN = os.path.join(HERE, "golden")
 
@@ -50,6 +51,13 @@ def snapshot(folder):
 def read_bytes(path):
     with open(path, "rb") as f:
         return f.read()
+
+
+def cache_entry(name):
+    """What the build was configured with."""
+    with open(os.path.join(BUILD, "CMakeCache.txt"), encoding="utf-8") as f:
+        found = re.search(rf"^{name}:\w+=(.*)$", f.read(), re.MULTILINE)
+    return found.group(1) if found else ""
 
 
 def golden(name, text):

@@ -5,15 +5,7 @@ import re
 import subprocess
 import unittest
 
-from harness import CliTest, DEMO
-
-BUILD = os.environ.get("LQ_BUILD", "")
-
-
-def cache_entry(name):
-    with open(os.path.join(BUILD, "CMakeCache.txt"), encoding="utf-8") as f:
-        found = re.search(rf"^{name}:\w+=(.*)$", f.read(), re.MULTILINE)
-    return found.group(1) if found else ""
+from harness import BUILD, CliTest, DEMO, cache_entry
 
 
 def uses_avx(path):
@@ -22,7 +14,7 @@ def uses_avx(path):
     return re.search(r"\tv\w+\s.*%[xyz]mm", listing.stdout) is not None
 
 
-@unittest.skipUnless(BUILD and cache_entry("LQ_BUNDLE_LLAMA") == "ON", "llama.cpp is not bundled in this build")
+@unittest.skipUnless(cache_entry("LQ_BUNDLE_LLAMA") == "ON", "llama.cpp is not bundled in this build")
 class Install(CliTest):
     @classmethod
     def setUpClass(cls):

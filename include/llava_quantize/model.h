@@ -96,6 +96,7 @@ struct lq_model {
 struct lq_model_options {
     const char *mmproj; /* vision half's GGUF by name, or NULL */
     int only;           /* -1: all there is; LQ_VISION or LQ_LANGUAGE: that half alone */
+    bool lenient;       /* open halves that contradict each other (widths, pair ids) too, for looking at them */
 };
 
 /* Opens `path`. `options` may be NULL (no mmproj given, both halves). Errors: LQ_ERR_IO, LQ_ERR_FORMAT,

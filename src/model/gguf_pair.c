@@ -121,19 +121,24 @@ static const struct width_rule {
     {"llama4", "mm.model.fc.weight"},
 };
 
-/* 0 where the projector's width is not certain. */
-static uint64_t projector_width(const struct lq_source *vision)
+const char *lq_projector_last_matrix(const struct lq_kvs *vision)
 {
     const char *type;
     size_t length;
-    if (!lq_kvs_get_string(&vision->kvs, "clip.projector_type", &type, &length)) return 0;
+    if (!lq_kvs_get_string(vision, "clip.projector_type", &type, &length)) return NULL;
     for (size_t i = 0; i < sizeof width_rules / sizeof width_rules[0]; i++) {
         const struct width_rule *rule = &width_rules[i];
-        if (strlen(rule->projector) != length || memcmp(rule->projector, type, length) != 0) continue;
-        const struct lq_source_tensor *t = lq_source_find(vision, rule->tensor);
-        return t == NULL ? 0 : t->ne[1];
+        if (strlen(rule->projector) == length && memcmp(rule->projector, type, length) == 0) return rule->tensor;
     }
-    return 0;
+    return NULL;
+}
+
+/* 0 where the projector's width is not certain. */
+static uint64_t projector_width(const struct lq_source *vision)
+{
+    const char *name = lq_projector_last_matrix(&vision->kvs);
+    const struct lq_source_tensor *t = name == NULL ? NULL : lq_source_find(vision, name);
+    return t == NULL ? 0 : t->ne[1];
 }
 
 static uint64_t language_width(const struct candidate *language)
@@ -174,8 +179,8 @@ static enum lq_status use_pair(struct lq_model_store *store, const struct candid
                                const struct candidate *vision, const struct lq_model_options *options,
                                struct lq_error *err)
 {
-    enum lq_status status = check_widths(language, vision, err);
-    if (status == LQ_OK && options->mmproj == NULL) status = check_pair_ids(language, vision, err);
+    enum lq_status status = options->lenient ? LQ_OK : check_widths(language, vision, err);
+    if (status == LQ_OK && !options->lenient && options->mmproj == NULL) status = check_pair_ids(language, vision, err);
     if (status == LQ_OK && options->only != LQ_LANGUAGE) status = use(store, vision, err);
     if (status == LQ_OK && options->only != LQ_VISION) status = use(store, language, err);
     return status;

@@ -13,4 +13,7 @@ enum lq_status lq_gguf_open_folder(struct lq_model_store *store, const char *pat
 enum lq_status lq_gguf_open_file(struct lq_model_store *store, const char *path, const struct lq_model_options *options,
                                  struct lq_error *err);
 
+/* The matrix of a vision half whose rows are the projector's output width; NULL where the family is not certain. */
+const char *lq_projector_last_matrix(const struct lq_kvs *vision);
+
 #endif

@@ -4,6 +4,7 @@
 #include "llava_quantize/base.h"
 #include "llava_quantize/calibrate.h"
 #include "llava_quantize/codec.h"
+#include "llava_quantize/inspect.h"
 #include "llava_quantize/model.h"
 #include "llava_quantize/plan.h"
 #include "llava_quantize/quantize.h"

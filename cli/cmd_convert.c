@@ -1,7 +1,9 @@
 /* llava-quantize convert INPUT OUTPUT [f16|bf16|f32] */
 #include <strings.h>
 
+#include "fix_feature_layer.h"
 #include "job.h"
+#include "llava_quantize/model.h"
 
 #define AT(member) offsetof(struct cli_job, member)
 
@@ -16,6 +18,11 @@ static const struct cli_positional positionals[] = {
 };
 
 static const struct cli_option options[] = {
+    {"fix-feature-layer", 0, NULL,
+     "INPUT is a LLaVA mmproj GGUF without the key clip.vision.feature_layer: write it to OUTPUT, its path or a "
+     "folder, "
+     "with that key; this changes what the file computes",
+     CLI_FLAG, AT(fix_feature_layer), 0, 0},
     {"only", 0, "vision|language", "convert one half alone", CLI_CHOICE, AT(only), 0, 0},
     {"threads", 't', "N", "threads to work with; default: the CPUs this process may use", CLI_NUMBER, AT(threads), 1,
      1024},
@@ -30,19 +37,24 @@ static const struct cli_option options[] = {
 
 static int check(const struct cli_job *job)
 {
-    bool known =
-        strcasecmp(job->spec, "f16") == 0 || strcasecmp(job->spec, "bf16") == 0 || strcasecmp(job->spec, "f32") == 0;
-    if (!known) return cli_wrong_use("convert", "'%s' is not f16, bf16 or f32", job->spec);
+    const char *spec = job->spec == NULL ? "f16" : job->spec;
+    bool known = strcasecmp(spec, "f16") == 0 || strcasecmp(spec, "bf16") == 0 || strcasecmp(spec, "f32") == 0;
+    if (!known) return cli_wrong_use("convert", "'%s' is not f16, bf16 or f32", spec);
+    if (job->fix_feature_layer && (job->spec != NULL || job->only == LQ_LANGUAGE))
+        return cli_wrong_use("convert", "--fix-feature-layer changes no type and writes the vision half alone");
     if (job->quiet && job->verbose) return cli_wrong_use("convert", "--quiet and --verbose contradict each other");
     return CLI_GO;
 }
 
 static int run(int argc, char **argv)
 {
-    struct cli_job job = {.command = cli_convert.name, .spec = "f16", .only = -1, .hugging_face_only = true};
+    struct cli_job job = {.command = cli_convert.name, .only = -1, .hugging_face_only = true};
     int status = cli_parse(&cli_convert, argc, argv, &job);
     if (status == CLI_GO) status = check(&job);
-    return status == CLI_GO ? cli_job_run(&job) : status;
+    if (status != CLI_GO) return status;
+    if (job.fix_feature_layer) return cli_fix_feature_layer(&job);
+    if (job.spec == NULL) job.spec = "f16";
+    return cli_job_run(&job);
 }
 
 const struct cli_command cli_convert = {

@@ -18,6 +18,7 @@ struct cli_job {
     uint32_t threads;
     bool dry_run, allow_requantize, force, json, quiet, verbose;
     bool hugging_face_only; /* refuse an input that is GGUF already */
+    bool fix_feature_layer; /* convert alone: see fix_feature_layer.h */
 };
 
 int cli_job_run(const struct cli_job *job);

@@ -5,7 +5,7 @@ import unittest
 
 from harness import CliTest
 
-COMMANDS = ("ask", "convert", "help", "quantize", "version")
+COMMANDS = ("ask", "convert", "help", "inspect", "quantize", "version")
 SEE = "; see 'llava-quantize{} --help'"
 PROGRAM, ASK, CONVERT, QUANTIZE = (SEE.format(c) for c in ("", " ask", " convert", " quantize"))
 NUMBER = "is not a whole number from 1 to 1024"
@@ -102,6 +102,9 @@ class Examples(CliTest):
 
     def test_help(self):
         self.check_examples(["help", "help"])
+
+    def test_inspect(self):
+        self.check_examples(["help", "inspect"])
 
     def test_quantize(self):
         self.check_examples(["help", "quantize"])

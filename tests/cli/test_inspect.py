@@ -14,7 +14,7 @@ from harness import BIN, SANITIZE, CliTest, snapshot
 from models import (BF16, Shape, Tensor, encode, gguf_string, gguf_value, random_weights, read_gguf, tensor,
                     write_gguf, write_llava, write_pair)
 
-Q4_0, Q8_0, TQ1_0, TQ2_0, NVFP4 = 2, 8, 34, 35, 40
+Q4_0, Q8_0, I32, TQ1_0, TQ2_0, NVFP4 = 2, 8, 26, 34, 35, 40
 NOTHING = "\nNothing looks wrong.\n"
 
 # Run as a small process of its own: a child's peak counts what its parent had before exec.
@@ -205,6 +205,16 @@ class Weights(InspectTest):
         self.assertEqual(set(a), set(b))
         for name in a:
             self.assertAlmostEqual(a[name]["rms"], b[name]["rms"], delta=0.02 * b[name]["rms"], msg=name)
+
+    def test_what_cannot_be_measured(self):
+        """Integers are no weights, and a row that would cost too much memory is left out; the rest is measured."""
+        long = 2**22 + 32
+        tensors = {"a.bias": Tensor(I32, (4,), b"\1" * 16), "b.weight": Tensor(Q8_0, (long,), b"\0" * (long // 32 * 34)),
+                   "c.weight": Tensor(Q8_0, (2**22,), b"\0" * 2**22 + b"\0" * (2**22 // 16))}
+        write_gguf(self.path("a.gguf"), {"general.architecture": "llama"}, tensors)
+        listed = {t["name"]: t for t in self.json("a.gguf", "--weights")["tensors"]}
+        self.assertEqual([n for n, t in listed.items() if "weights" in t], ["c.weight"])
+        self.assertIn("not measured", self.check(["inspect", "a.gguf", "-w", "-q"]).out)
 
     def test_hugging_face(self):
         write_llava(self.path("in"), weights=self.weights)

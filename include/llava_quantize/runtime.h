@@ -22,7 +22,7 @@ struct lq_runtime;
 
 struct lq_runtime_options {
     const char *language, *mmproj; /* paths */
-    unsigned threads;              /* 0: lq_cpu_count() */
+    unsigned threads;              /* 0: lq_cpu_count(), 1 for a small language model */
     uint32_t context;              /* tokens; 0: the model's own, at most 4096 */
     bool stock;                    /* leave LLaVA's tower as llama.cpp 0.5.0 runs it: with the class token behind the
                                       patches instead of before them, as CLIP is trained and as is done otherwise */

@@ -12,6 +12,7 @@
 #define DEFAULT_CONTEXT 4096
 #define DEFAULT_ANSWER 256
 #define BATCH 512
+#define SMALL_MODEL 50000000 /* weights */
 
 static bool is_cancelled(void *data)
 {
@@ -83,11 +84,16 @@ static enum lq_status load_vision(struct lq_runtime *rt, unsigned threads, bool 
     return LQ_OK;
 }
 
+/* ggml's threads spin while they wait for one another, which costs a small model more than they save it. */
+static unsigned choose_threads(const struct lq_runtime *rt, unsigned asked)
+{
+    unsigned threads = asked != 0 ? asked : llama_model_n_params(rt->model) < SMALL_MODEL ? 1 : lq_cpu_count();
+    return threads < GGML_MAX_N_THREADS ? threads : GGML_MAX_N_THREADS;
+}
+
 static enum lq_status open_pair(struct lq_runtime *rt, const struct lq_runtime_options *options, bool llava,
                                 struct lq_error *err)
 {
-    unsigned threads = options->threads != 0 ? options->threads : lq_cpu_count();
-    if (threads > GGML_MAX_N_THREADS) threads = GGML_MAX_N_THREADS;
     rt->language = strdup(options->language);
     rt->mmproj = strdup(options->mmproj);
     if (rt->language == NULL || rt->mmproj == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the paths");
@@ -95,6 +101,7 @@ static enum lq_status open_pair(struct lq_runtime *rt, const struct lq_runtime_o
     lq_log_begin(&rt->log, &rt->hooks);
     enum lq_status status = lq_backend_prepare(err);
     if (status == LQ_OK) status = load_language(rt, err);
+    unsigned threads = status == LQ_OK ? choose_threads(rt, options->threads) : 0;
     if (status == LQ_OK) status = make_context(rt, threads, options->context, err);
     if (status == LQ_OK) status = load_vision(rt, threads, llava && !options->stock, err);
     lq_log_end(&rt->log);

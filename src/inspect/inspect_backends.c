@@ -17,7 +17,8 @@ static const struct lq_backend_quirk quirks[] = {
      "GPUs before the Apple6 and Metal3 families have no bfloat, so these products are left to the CPU",
      "use f16, or f32 where a weight exceeds 65504", "ggml-metal/ggml-metal-device.m: ggml_metal_device_supports_op"},
     {LQ_BACKEND_VULKAN, LQ_TYPE_BF16,
-     "Vulkan rounds the activations to bf16 too, 8 bits of precision, wherever several tokens are multiplied at once",
+     "Vulkan rounds the activations to bf16 too, 8 bits of precision, wherever more than a few tokens are multiplied "
+     "at once",
      "use f16, or f32 where a weight exceeds 65504", "ggml-vulkan/ggml-vulkan.cpp: ggml_vk_mul_mat_q_f16, f16_type"},
 };
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "command.h"
 #include "inspect_print.h"
 #include "message.h"
 #include "summary.h"
@@ -228,16 +229,13 @@ static void put_tensors(const struct lq_inspection *seen, const struct lq_model_
 
 /* ---- findings ---- */
 
+/* Names of tensors in them have been checked by the reader: no control characters. */
 static void put_findings(const struct lq_inspection *seen)
 {
     puts(seen->n_findings == 0 ? "\nNothing looks wrong." : "\nWhat looks wrong:");
     for (size_t i = 0; i < seen->n_findings; i++) {
-        const struct lq_finding *f = &seen->findings[i];
-        printf("  %s: ", f->id);
-        cli_put_clean(stdout, f->text);
-        fputs("\n    What to do: ", stdout);
-        cli_put_clean(stdout, f->remedy);
-        putchar('\n');
+        cli_usage_row(stdout, seen->findings[i].id, seen->findings[i].text);
+        cli_usage_row(stdout, "  what to do", seen->findings[i].remedy);
     }
 }
 

@@ -4,29 +4,6 @@
 
 #include "command.h"
 #include "signals.h"
-#include "suggest.h"
-
-static const struct cli_command *const commands[] = {&cli_ask,      &cli_convert, &cli_help, &cli_inspect,
-                                                     &cli_quantize, &cli_version, NULL};
-
-const struct cli_command *cli_command_at(size_t i)
-{
-    return commands[i];
-}
-
-const struct cli_command *cli_command_find(const char *name)
-{
-    for (size_t i = 0; commands[i] != NULL; i++)
-        if (strcmp(commands[i]->name, name) == 0) return commands[i];
-    return NULL;
-}
-
-const char *cli_command_suggest(const char *word)
-{
-    struct cli_suggestion s = cli_suggest(word);
-    for (size_t i = 0; commands[i] != NULL; i++) cli_suggest_offer(&s, commands[i]->name);
-    return s.best;
-}
 
 /* A first word that is no command and no file but looks like a command was mistyped. */
 static const char *mistyped_command(const char *word)

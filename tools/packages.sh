@@ -24,6 +24,8 @@ build|python3-venv|downloads llama.cpp in an environment of its own|$python -c "
 build|ca-certificates|checks who the download comes from|test -e /etc/ssl/certs/ca-certificates.crt
 test|libcmocka-dev|runs the unit tests|pkg-config cmocka
 test|python3-numpy|makes models for the tests|$python -c "import numpy"
+test|mandoc|checks the manual pages|command -v mandoc
+test|zsh|tests its completion|zsh --version
 fuzz|clang|compiles the fuzzers|clang --version
 '
 

@@ -24,6 +24,10 @@ static const struct cli_option options[] = {
      "with that key; this changes what the file computes",
      CLI_FLAG, AT(fix_feature_layer), 0, 0},
     {"only", 0, "vision|language", "convert one half alone", CLI_CHOICE, AT(only), 0, 0},
+    {"split-size", 0, "SIZE",
+     "split the language half into files of at most SIZE, such as 500M or 2G (millions or thousand millions of bytes), "
+     "called NAME-00001-of-0000N.gguf",
+     CLI_SIZE, AT(split_size), 0, 0},
     {"threads", 't', "N", "threads to work with; default: the CPUs this process may use", CLI_NUMBER, AT(threads), 1,
      1024},
     {"dry-run", 'n', NULL, "print what would be written; write nothing", CLI_FLAG, AT(dry_run), 0, 0},
@@ -40,7 +44,7 @@ static int check(const struct cli_job *job)
     const char *spec = job->spec == NULL ? "f16" : job->spec;
     bool known = strcasecmp(spec, "f16") == 0 || strcasecmp(spec, "bf16") == 0 || strcasecmp(spec, "f32") == 0;
     if (!known) return cli_wrong_use("convert", "'%s' is not f16, bf16 or f32", spec);
-    if (job->fix_feature_layer && (job->spec != NULL || job->only == LQ_LANGUAGE))
+    if (job->fix_feature_layer && (job->spec != NULL || job->only == LQ_LANGUAGE || job->split_size > 0))
         return cli_wrong_use("convert", "--fix-feature-layer changes no type and writes the vision half alone");
     if (job->quiet && job->verbose) return cli_wrong_use("convert", "--quiet and --verbose contradict each other");
     return CLI_GO;

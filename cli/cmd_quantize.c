@@ -10,7 +10,7 @@
 static const struct cli_positional positionals[] = {
     {"INPUT", false,
      "a Hugging Face LLaVA folder, a folder with a GGUF pair, or a GGUF file: the language half, whose "
-     "mmproj-*.gguf stands beside it, or either half alone",
+     "mmproj-*.gguf stands beside it, or either half alone; of a split half, any shard",
      AT(input)},
     {"OUTPUT", false,
      "a folder, which gets NAME-TAG.gguf and mmproj-NAME-TAG.gguf, or the language half's path ending in "
@@ -35,6 +35,11 @@ static const struct cli_option options[] = {
     {"language", 0, "SPEC", "bits, type or recipe of the language half", CLI_TEXT, AT(language), 0, 0},
     {"imatrix", 'i', "FILE", "importance data from llama-imatrix; applied to whichever tensors it covers", CLI_TEXT,
      AT(imatrix), 0, 0},
+    {"split-size", 0, "SIZE",
+     "split the language half into files of at most SIZE, such as 500M or 2G (millions or thousand millions of bytes), "
+     "called NAME-00001-of-0000N.gguf",
+     CLI_SIZE, AT(split_size), 0, 0},
+    {"keep-split", 0, NULL, "split the language half where INPUT's is split", CLI_FLAG, AT(keep_split), 0, 0},
     {"threads", 't', "N", "threads to work with; default: the CPUs this process may use", CLI_NUMBER, AT(threads), 1,
      1024},
     {"dry-run", 'n', NULL, "print the plan with sizes; write nothing", CLI_FLAG, AT(dry_run), 0, 0},
@@ -79,6 +84,8 @@ static int check(const struct cli_job *job)
     if (job->plan != NULL && spec)
         return cli_wrong_use(
             "quantize", "--plan gives every tensor its type: it goes with no recipe, --vision, --language or --type");
+    if (job->keep_split && job->split_size > 0)
+        return cli_wrong_use("quantize", "--keep-split and --split-size contradict each other");
     if (job->quiet && job->verbose) return cli_wrong_use("quantize", "--quiet and --verbose contradict each other");
     return CLI_GO;
 }

@@ -108,29 +108,33 @@ static enum lq_status prepare(const struct cli_job *job, struct work *w, struct 
     return status;
 }
 
-static enum lq_status show_paths(const struct cli_job *job, const struct work *w, struct lq_error *err)
+static struct lq_quantize_options options_of(const struct cli_job *job, const struct work *w)
 {
-    char *path[LQ_HALVES] = {NULL};
-    enum lq_status status = lq_quantize_paths(w->model, w->plan, job->output, path, err);
-    if (status == LQ_OK) fputs("\nWould write:\n", stdout);
-    for (int h = LQ_HALVES - 1; h >= 0; h--) {
-        if (status == LQ_OK && path[h] != NULL) {
-            fputs("  ", stdout);
-            cli_put_clean(stdout, path[h]);
-            putchar('\n');
-        }
-        free(path[h]);
-    }
-    return status;
+    return (struct lq_quantize_options){
+        .output = job->output,
+        .force = job->force,
+        .keep_split = job->keep_split,
+        .split_size = job->split_size,
+        .threads = job->threads,
+        .imatrix = w->imatrix,
+    };
 }
 
 static enum lq_status show_plan(const struct cli_job *job, const struct work *w, struct lq_error *err)
 {
+    struct lq_quantize_options options = options_of(job, w);
     struct cli_report report = {.command = job->command, .output = job->output, .model = w->model, .plan = w->plan};
-    if (job->json) return cli_report_json(&report, err);
-    if (job->quiet) return LQ_OK;
-    enum lq_status status = cli_plan_put(stdout, w->plan, err);
-    return status == LQ_OK ? show_paths(job, w, err) : status;
+    struct lq_quantize_file *files = NULL;
+    enum lq_status status = lq_quantize_files(&files, &report.n_files, w->model, w->plan, &options, err);
+    report.files = files;
+    if (status == LQ_OK && job->json) {
+        status = cli_report_json(&report, err);
+    } else if (status == LQ_OK && !job->quiet) {
+        status = cli_plan_put(stdout, w->plan, err);
+        if (status == LQ_OK) cli_report_files(&report, "Would write");
+    }
+    lq_quantize_files_free(files, report.n_files);
+    return status;
 }
 
 static enum cli_verbosity verbosity_of(const struct cli_job *job)
@@ -143,13 +147,8 @@ static enum lq_status write_pair(const struct cli_job *job, const struct work *w
 {
     struct cli_progress progress;
     cli_progress_init(&progress, verbosity_of(job), w->plan);
-    struct lq_quantize_options options = {
-        .output = job->output,
-        .force = job->force,
-        .threads = job->threads,
-        .imatrix = w->imatrix,
-        .hooks = &progress.hooks,
-    };
+    struct lq_quantize_options options = options_of(job, w);
+    options.hooks = &progress.hooks;
     enum lq_status status = lq_quantize(w->model, w->plan, &options, result, err);
     cli_progress_end(&progress);
     if (status == LQ_ERR_CANCELLED) lq_error_set(err, status, "interrupted; nothing was written");
@@ -166,6 +165,8 @@ static enum lq_status produce(const struct cli_job *job, const struct work *w, s
         .output = job->output,
         .model = w->model,
         .plan = w->plan,
+        .files = result.files,
+        .n_files = result.n_files,
         .result = &result,
     };
     if (job->json)

@@ -16,7 +16,8 @@ struct cli_job {
     struct cli_list rules; /* "PATTERN=TYPE" */
     int only;              /* enum lq_half, or -1 */
     uint32_t threads;
-    bool dry_run, allow_requantize, force, json, quiet, verbose;
+    uint64_t split_size; /* bytes; 0: one file for each half */
+    bool keep_split, dry_run, allow_requantize, force, json, quiet, verbose;
     bool hugging_face_only; /* refuse an input that is GGUF already */
     bool fix_feature_layer; /* convert alone: see fix_feature_layer.h */
 };

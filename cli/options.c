@@ -37,6 +37,18 @@ static int set_number(const struct parse *p, const struct cli_option *o, const c
     return CLI_GO;
 }
 
+static int set_size(const struct parse *p, const struct cli_option *o, const char *value)
+{
+    size_t digits = strspn(value, "0123456789");
+    char unit = digits > 0 && digits <= 9 ? value[digits] : '\0';
+    uint64_t scale = unit == 'M' || unit == 'm' ? 1000000 : unit == 'G' || unit == 'g' ? 1000000000 : 0;
+    uint64_t size = strtoull(value, NULL, 10) * scale;
+    if (size == 0 || value[digits + 1] != '\0')
+        return wrong_value(p, o, value, "a size such as 500M or 2G (millions or thousand millions of bytes)");
+    *(uint64_t *)target_of(p, o->target) = size;
+    return CLI_GO;
+}
+
 static int set_real(const struct parse *p, const struct cli_option *o, const char *value)
 {
     char expected[80];
@@ -88,6 +100,8 @@ static int set_option(const struct parse *p, const struct cli_option *o, const c
         return add_to_list(p, o, value);
     case CLI_NUMBER:
         return set_number(p, o, value);
+    case CLI_SIZE:
+        return set_size(p, o, value);
     case CLI_REAL:
         return set_real(p, o, value);
     case CLI_CHOICE:

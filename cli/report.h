@@ -6,14 +6,16 @@
  *   {
  *     "command", "version", "recipe", "pair_id"*,
  *     "halves": {
- *       "vision": {"path"*, "bytes"*, "tensors", "weights", "bytes_before", "bytes_after", "bpw", "relative_error"*},
+ *       "vision": {"path"*, "paths", "bytes"*, "tensors", "weights", "bytes_before", "bytes_after", "bpw",
+ *                  "relative_error"*},
  *       "language": {as above; a half that is absent has no member}
  *     },
  *     "plan": [
  *       {"name", "half", "role", "from", "to", "bytes_before", "bytes_after", "relative_error"*, "reason"}, ...
  *     ]
  *   }
- * Members marked * are absent after --dry-run. `bytes` is the file's size; bytes_before and bytes_after are tensor
+ * Members marked * are absent after --dry-run. `paths` are all files of the half, `path` is the first of
+ * them and `bytes` their size; bytes_before and bytes_after are tensor
  * data; relative_error is the root of the summed squared error over that of the summed squared weights.
  */
 #ifndef LQ_CLI_REPORT_H
@@ -26,10 +28,14 @@ struct cli_report {
     const char *output;  /* as given by the user */
     const struct lq_model *model;
     const struct lq_plan *plan;
+    const struct lq_quantize_file *files; /* written, or to be written */
+    size_t n_files;
     const struct lq_quantize_result *result; /* NULL after --dry-run */
 };
 
-/* Errors of both: LQ_ERR_MEMORY. */
+/* "TITLE:", then a line for each file, the language half's first. */
+void cli_report_files(const struct cli_report *report, const char *title);
+/* Errors: LQ_ERR_MEMORY. */
 enum lq_status cli_report_table(const struct cli_report *report, struct lq_error *err);
 enum lq_status cli_report_json(const struct cli_report *report, struct lq_error *err);
 

@@ -20,10 +20,20 @@ static json_t *finished(json_t *object, bool complete)
     return NULL;
 }
 
+static json_t *paths_to_json(const struct cli_report *r, int half)
+{
+    json_t *list = json_array();
+    bool ok = list != NULL;
+    for (size_t i = 0; i < r->n_files && ok; i++)
+        if (r->files[i].half == (enum lq_half)half)
+            ok = json_array_append_new(list, cli_json_text(r->files[i].path)) == 0;
+    return finished(list, ok);
+}
+
 static json_t *half_to_json(const struct cli_report *r, const struct cli_sum *sum, int half)
 {
     json_t *o = json_object();
-    bool ok = o != NULL;
+    bool ok = o != NULL && extend(o, json_pack("{s:o}", "paths", paths_to_json(r, half)));
     if (r->result != NULL)
         ok = ok && extend(o, json_pack("{s:o,s:I}", "path", cli_json_text(r->result->path[half]), "bytes",
                                        (json_int_t)r->result->file_bytes[half]));

@@ -45,14 +45,16 @@ static void put_table(const struct cli_summary *s)
     put_row("total", "", &s->total);
 }
 
-static void put_files(const struct lq_quantize_result *result)
+void cli_report_files(const struct cli_report *r, const char *title)
 {
-    fputs("\nWritten:\n", stdout);
+    printf("\n%s:\n", title);
     for (int h = LQ_HALVES - 1; h >= 0; h--) {
-        if (result->path[h] == NULL) continue;
-        printf("  %10s  ", cli_size(result->file_bytes[h]).s);
-        cli_put_clean(stdout, result->path[h]);
-        putc('\n', stdout);
+        for (size_t i = 0; i < r->n_files; i++) {
+            if (r->files[i].half != (enum lq_half)h) continue;
+            printf("  %10s  ", cli_size(r->files[i].bytes).s);
+            cli_put_clean(stdout, r->files[i].path);
+            putc('\n', stdout);
+        }
     }
 }
 
@@ -67,7 +69,7 @@ static const char *pair_name(const struct cli_report *r)
 /* llama-mtmd-cli refuses a model without a chat template unless one is named; LLaVA-1.5 was trained with Vicuna's. */
 static void put_next_commands(const struct cli_report *r)
 {
-    char *const *path = r->result->path;
+    const char *const *path = r->result->path;
     if (path[LQ_VISION] == NULL || path[LQ_LANGUAGE] == NULL) return;
     fputs("\nTry it:\n  llava-quantize ask ", stdout);
     cli_put_shell_word(stdout, pair_name(r));
@@ -85,7 +87,7 @@ enum lq_status cli_report_table(const struct cli_report *report, struct lq_error
     struct cli_summary *s = cli_summary_new(report->plan, report->result);
     if (s == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "out of memory");
     put_table(s);
-    put_files(report->result);
+    cli_report_files(report, "Written");
     put_next_commands(report);
     free(s);
     return LQ_OK;

@@ -1,6 +1,7 @@
 /* One vision-language model: two halves with tensors, roles and metadata, wherever they come from.
  *
- * Enters: a Hugging Face LLaVA folder, a folder or file of a GGUF pair, or one GGUF half.
+ * Enters: a Hugging Face LLaVA folder, a folder or file of a GGUF pair, or one GGUF half. A half may be split into
+ * shards, STEM-0000I-of-0000N.gguf; any of them stands for all.
  * Leaves: a `struct lq_model` whose tensors carry GGUF names, shapes, roles, and can be read row by row.
  * Invariants: opening reads headers only; every size has been checked against the files; a Hugging Face folder looks
  * exactly like the GGUF pair that `convert` would write from it.
@@ -75,19 +76,28 @@ struct lq_tensor {
 
 struct lq_kvs; /* GGUF metadata; see src/source/kv.h */
 
+/* One file of a GGUF half. */
+struct lq_model_file {
+    const char *path;
+    size_t n_tensors; /* which follow those of the file before it */
+};
+
 struct lq_model_half {
     enum lq_half half;
-    const char *path;         /* the file or folder it came from */
+    const char *path;         /* the file or folder it came from; of a split GGUF, its first shard */
     const char *architecture; /* general.architecture: "llama", "clip", ... */
     const struct lq_kvs *kvs; /* complete metadata of the GGUF this half is or would become */
     uint32_t alignment;       /* general.alignment */
     size_t n_tensors;
     const struct lq_tensor *tensors;
+    size_t n_files;           /* 1, or the shards of a split GGUF; 0 from Hugging Face */
+    const struct lq_model_file *files;
 };
 
 struct lq_model {
     const char *path;                        /* as given */
-    const char *name;                        /* base name for outputs: "llava-1.5-7b-hf", or a GGUF's name without type tag */
+    const char *name;                        /* base name for outputs: "llava-1.5-7b-hf", or a GGUF's name without type
+                                                tag and shard numbers */
     const char *source;                      /* what to record as origin: an earlier run's record, else `name` */
     bool hugging_face;
     const struct lq_model_half *half[LQ_HALVES]; /* NULL: this half is absent */

@@ -1,6 +1,6 @@
 /* The pipeline: a model and a plan in, a finished pair of files out.
  *
- * Enters: a model, a plan, an output path. Leaves: both files under their final names, or nothing at all.
+ * Enters: a model, a plan, an output path. Leaves: all files under their final names, or nothing at all.
  * Invariants: bounded memory whatever the tensor; the same bytes for any number of threads; what got its name has been
  * synced, re-opened and verified.
  *
@@ -22,28 +22,47 @@ extern "C" {
 struct lq_quantize_options {
     const char *output;               /* a folder, or a path ending in ".gguf" */
     bool force;                       /* replace existing output */
+    bool keep_split;                  /* split the language half as the input's is; without effect on a single file */
+    uint64_t split_size;              /* 0: no limit; else bytes that no language file exceeds, unless it holds one
+                                         tensor alone: then the log hook is told */
     unsigned threads;                 /* 0: lq_cpu_count() */
     const struct lq_imatrix *imatrix; /* the one the plan was built with, or NULL */
     const struct lq_hooks *hooks;     /* may be NULL */
 };
 
+/* One file of the output. A vision half is always one file: llama.cpp loads no split mmproj. */
+struct lq_quantize_file {
+    char *path; /* of shards: STEM-00001-of-00003.gguf */
+    enum lq_half half;
+    uint32_t number, count; /* 2 and 3 for the second of three shards; 1 and 1 where the half is not split */
+    size_t first, n;        /* its tensors: plan->entries[first] .. [first + n - 1] */
+    uint64_t bytes;         /* of the whole file */
+};
+
 struct lq_quantize_result {
-    char *path[LQ_HALVES];      /* owned; NULL for a half that was not written */
+    struct lq_quantize_file *files;  /* owned; the vision half first, shards in order */
+    size_t n_files;
+    const char *path[LQ_HALVES];     /* the half's file or first shard, in `files`; NULL for a half that is absent */
+    uint64_t file_bytes[LQ_HALVES];  /* of all files of the half */
     char pair_id[40];
-    uint64_t file_bytes[LQ_HALVES];
-    size_t n_entries;           /* as plan->n_entries */
-    double *error_sq;           /* owned, one per entry: sum (w - q)^2 over its weights; 0 for exact copies */
-    double *weight_sq;          /* owned, one per entry: sum w^2; relative error = sqrt(error_sq / weight_sq) */
+    size_t n_entries;                /* as plan->n_entries */
+    double *error_sq;                /* owned, one per entry: sum (w - q)^2 over its weights; 0 for exact copies */
+    double *weight_sq;               /* owned, one per entry: sum w^2; relative error = sqrt(error_sq / weight_sq) */
     double seconds;
 };
 
-/* The paths that `output` would give, for checks and --dry-run; owned by the caller (free). NULL for an absent half. */
-enum lq_status lq_quantize_paths(const struct lq_model *model, const struct lq_plan *plan, const char *output,
-                                 char *path[LQ_HALVES], struct lq_error *err);
+/* The files that lq_quantize would write, for checks and --dry-run; free with lq_quantize_files_free. Sizes may grow
+ * where weights turn out to overflow their type. Errors: LQ_ERR_USAGE (an output that is the input too, keep_split with
+ * split_size, more than 256 files). On failure *out is untouched. */
+enum lq_status lq_quantize_files(struct lq_quantize_file **out, size_t *n, const struct lq_model *model,
+                                 const struct lq_plan *plan, const struct lq_quantize_options *options,
+                                 struct lq_error *err);
+void lq_quantize_files_free(struct lq_quantize_file *files, size_t n);
 
 /* Widens entries of `plan` where the data overflow the planned type's scales (with the reason). */
-enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan, const struct lq_quantize_options *options,
-                           struct lq_quantize_result *result, struct lq_error *err);
+enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan,
+                           const struct lq_quantize_options *options, struct lq_quantize_result *result,
+                           struct lq_error *err);
 void lq_quantize_result_release(struct lq_quantize_result *result);
 
 #ifdef __cplusplus

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "quantize/metadata.h"
 #include "quantize/meter.h"
 #include "source/kv.h"
 #include "write/layout.h"
@@ -74,12 +75,14 @@ enum lq_status lq_feature_layer_check(const struct lq_model *model, struct lq_fe
     return LQ_OK;
 }
 
-static enum lq_status check_not_input(const char *input, const char *path, struct lq_error *err)
+static enum lq_status check_not_input(const struct lq_model_half *half, const char *path, struct lq_error *err)
 {
     struct stat in, out;
-    if (stat(input, &in) != 0 || stat(path, &out) != 0 || in.st_dev != out.st_dev || in.st_ino != out.st_ino)
-        return LQ_OK;
-    return lq_error_set(err, LQ_ERR_USAGE, "%s: is also the input; choose another output", path);
+    if (stat(path, &out) != 0) return LQ_OK;
+    for (size_t i = 0; i < half->n_files; i++)
+        if (stat(half->files[i].path, &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+            return lq_error_set(err, LQ_ERR_USAGE, "%s: is also the input; choose another output", path);
+    return LQ_OK;
 }
 
 static enum lq_status begin(struct lq_output *o, const struct lq_model_half *half, int32_t value, struct lq_error *err)
@@ -88,13 +91,14 @@ static enum lq_status begin(struct lq_output *o, const struct lq_model_half *hal
     struct lq_output_tensor *tensors = calloc(half->n_tensors + 1, sizeof *tensors);
     enum lq_status status = tensors != NULL ? lq_kvs_copy(&kvs, half->kvs, err)
                                             : lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory", half->path);
+    lq_metadata_remove_split(&kvs);
     if (status == LQ_OK) status = lq_kvs_set_array(&kvs, feature_layer, LQ_KV_I32, 1, &value, err);
     for (size_t i = 0; status == LQ_OK && i < half->n_tensors; i++) {
         const struct lq_tensor *t = &half->tensors[i];
         tensors[i] = (struct lq_output_tensor){.name = t->name, .type = t->type, .n_dims = t->n_dims};
         memcpy(tensors[i].ne, t->ne, sizeof tensors[i].ne);
     }
-    if (status == LQ_OK) status = lq_output_begin(o, LQ_VISION, &kvs, tensors, half->n_tensors, half->alignment, err);
+    if (status == LQ_OK) status = lq_output_begin(o, 0, &kvs, tensors, half->n_tensors, half->alignment, err);
     lq_kvs_release(&kvs);
     free(tensors);
     return status;
@@ -114,7 +118,7 @@ static enum lq_status copy_tensor(struct lq_output *o, const struct lq_model *mo
         n = t->rows - done < at_once ? t->rows - done : at_once;
         status = lq_meter_check(meter, err);
         if (status == LQ_OK) status = lq_model_read(model, t, done, n, buffer, err);
-        if (status == LQ_OK) status = lq_output_write(o, LQ_VISION, index, done * row, buffer, n * row, err);
+        if (status == LQ_OK) status = lq_output_write(o, 0, index, done * row, buffer, n * row, err);
         if (status == LQ_OK) lq_meter_add(meter, t->name, n * row);
     }
     free(buffer);
@@ -149,14 +153,13 @@ static const char *pair_id_of(const struct lq_model_half *half, char id[LQ_PAIR_
 enum lq_status lq_feature_layer_fix(const struct lq_model *model, const char *path, bool force,
                                     const struct lq_hooks *hooks, struct lq_error *err)
 {
-    const char *paths[LQ_HALVES] = {[LQ_VISION] = path};
     const struct lq_model_half *half = model->half[LQ_VISION];
     struct lq_feature_layer layer;
     struct lq_output *o = NULL;
     char id[LQ_PAIR_ID_LENGTH + 1];
     enum lq_status status = lq_feature_layer_check(model, &layer, err);
-    if (status == LQ_OK) status = check_not_input(half->path, path, err);
-    if (status == LQ_OK) status = lq_output_open(&o, paths, force, err);
+    if (status == LQ_OK) status = check_not_input(half, path, err);
+    if (status == LQ_OK) status = lq_output_open(&o, &path, 1, force, err);
     if (status == LQ_OK) status = begin(o, half, (int32_t)layer.value, err);
     if (status == LQ_OK) status = copy_tensors(o, model, hooks, err);
     if (status == LQ_OK) status = lq_output_commit(o, pair_id_of(half, id), err);

@@ -5,12 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/gguf_split.h"
 #include "model/names.h"
 #include "model/roles.h"
 
-/* One GGUF file that may become a half. */
+/* One GGUF file, or the shards of one, that may become a half. */
 struct candidate {
-    const struct lq_source *source;
+    struct lq_gguf_files files;
+    const struct lq_source *source; /* the first of them, which has the metadata */
     const char *architecture; /* in the store */
     enum lq_half half;        /* LQ_HALVES: no model at all (importance data, an adapter) */
 };
@@ -30,23 +32,12 @@ static enum lq_status key_text(struct lq_model_store *store, const struct lq_kvs
     return status;
 }
 
-static enum lq_status check_split(const struct lq_source *source, struct lq_error *err)
-{
-    uint64_t parts = 1;
-    if (!lq_kvs_get_u64(&source->kvs, "split.count", &parts) || parts <= 1) return LQ_OK;
-    return lq_error_set(err, LQ_ERR_UNSUPPORTED,
-                        "%s: one of %" PRIu64
-                        " parts of a split model; join them first: llama-gguf-split --merge FIRST-PART OUT.gguf",
-                        source->path, parts);
-}
-
 /* general.type and general.architecture decide which half a file is. */
 static enum lq_status classify(struct lq_model_store *store, struct candidate *c, struct lq_error *err)
 {
     const struct lq_kvs *kvs = &c->source->kvs;
     const char *type = NULL;
-    enum lq_status status = check_split(c->source, err);
-    if (status == LQ_OK) status = key_text(store, kvs, "general.type", &type, err);
+    enum lq_status status = key_text(store, kvs, "general.type", &type, err);
     if (status == LQ_OK) status = key_text(store, kvs, "general.architecture", &c->architecture, err);
     if (status != LQ_OK) return status;
     bool mmproj = (type != NULL && strcmp(type, "mmproj") == 0) ||
@@ -62,8 +53,9 @@ static enum lq_status look_at(struct lq_model_store *store, const char *path, st
                               struct lq_error *err)
 {
     struct candidate c = {0};
-    enum lq_status status = lq_store_open(store, path, &c.source, err);
+    enum lq_status status = lq_gguf_files_open(&c.files, store, path, err);
     if (status != LQ_OK) return status;
+    c.source = lq_gguf_files_at(store, &c.files, 0);
     if (c.source->kind != LQ_SOURCE_GGUF)
         return lq_error_set(
             err, LQ_ERR_UNSUPPORTED,
@@ -74,41 +66,50 @@ static enum lq_status look_at(struct lq_model_store *store, const char *path, st
 }
 
 /* Older towers name fc1 ffn_down; llama.cpp sees it by the row length and swaps them, so their roles swap here. */
-static void swap_old_ffn_roles(struct lq_half_store *half, const struct lq_source *source)
+static void swap_old_ffn_roles(struct lq_model_store *store, const struct candidate *c)
 {
+    struct lq_half_store *half = &store->halves[c->half];
     const char *text;
-    size_t length;
+    size_t length, other;
     uint64_t width;
     char projector[32], up[80];
-    if (!lq_kvs_get_string(&source->kvs, "clip.projector_type", &text, &length)) return;
+    if (!lq_kvs_get_string(&c->source->kvs, "clip.projector_type", &text, &length)) return;
     snprintf(projector, sizeof projector, "%.*s", (int)(length < 31 ? length : 31), text);
     if (!lq_role_ffn_may_be_swapped(projector)) return;
-    if (!lq_kvs_get_u64(&source->kvs, "clip.vision.embedding_length", &width)) return;
+    if (!lq_kvs_get_u64(&c->source->kvs, "clip.vision.embedding_length", &width)) return;
     for (size_t i = 0; i < half->pub.n_tensors; i++) {
         struct lq_tensor *down = &half->tensors[i];
         if (!lq_name_has_suffix(down->name, ".ffn_down.weight") || down->ne[0] != width) continue;
         snprintf(up, sizeof up, "%.*sup.weight", (int)(strlen(down->name) - strlen("down.weight")), down->name);
-        const struct lq_source_tensor *other = lq_source_find(source, up);
-        if (other == NULL) continue;
+        if (lq_gguf_files_find(store, &c->files, up, &other) == NULL) continue;
         down->role = LQ_ROLE_VISION_FFN_UP;
-        half->tensors[other - source->tensors].role = LQ_ROLE_VISION_FFN_DOWN;
+        half->tensors[other].role = LQ_ROLE_VISION_FFN_DOWN;
     }
+}
+
+static void add_file(struct lq_half_store *half, const struct lq_source *s)
+{
+    half->files[half->pub.n_files++] = (struct lq_model_file){s->path, s->n_tensors};
+    for (size_t i = 0; i < s->n_tensors; i++)
+        lq_store_add_tensor(half, s->tensors[i].name, (struct lq_origin){.source = s, .tensor = &s->tensors[i]});
 }
 
 static enum lq_status use(struct lq_model_store *store, const struct candidate *c, struct lq_error *err)
 {
     const struct lq_source *s = c->source;
-    if (s->n_tensors == 0) return lq_error_set(err, LQ_ERR_FORMAT, "%s: holds no tensors", s->path);
-    enum lq_status status = lq_store_begin_half(store, c->half, s->n_tensors, err);
+    if (c->files.n_tensors == 0) return lq_error_set(err, LQ_ERR_FORMAT, "%s: holds no tensors", s->path);
+    enum lq_status status = lq_store_begin_half(store, c->half, c->files.n_tensors, err);
     if (status != LQ_OK) return status;
     struct lq_half_store *half = &store->halves[c->half];
+    half->files = calloc(c->files.n, sizeof *half->files);
+    if (half->files == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: not enough memory", s->path);
     half->pub.path = s->path;
     half->pub.architecture = c->architecture;
     half->pub.kvs = &s->kvs;
     half->pub.alignment = s->alignment;
-    for (size_t i = 0; i < s->n_tensors; i++)
-        lq_store_add_tensor(half, s->tensors[i].name, (struct lq_origin){.source = s, .tensor = &s->tensors[i]});
-    if (c->half == LQ_VISION) swap_old_ffn_roles(half, s);
+    half->pub.files = half->files;
+    for (size_t i = 0; i < c->files.n; i++) add_file(half, lq_gguf_files_at(store, &c->files, i));
+    if (c->half == LQ_VISION) swap_old_ffn_roles(store, c);
     return LQ_OK;
 }
 
@@ -134,10 +135,11 @@ const char *lq_projector_last_matrix(const struct lq_kvs *vision)
 }
 
 /* 0 where the projector's width is not certain. */
-static uint64_t projector_width(const struct lq_source *vision)
+static uint64_t projector_width(const struct lq_model_store *store, const struct candidate *vision)
 {
-    const char *name = lq_projector_last_matrix(&vision->kvs);
-    const struct lq_source_tensor *t = name == NULL ? NULL : lq_source_find(vision, name);
+    size_t place;
+    const char *name = lq_projector_last_matrix(&vision->source->kvs);
+    const struct lq_source_tensor *t = name == NULL ? NULL : lq_gguf_files_find(store, &vision->files, name, &place);
     return t == NULL ? 0 : t->ne[1];
 }
 
@@ -149,10 +151,10 @@ static uint64_t language_width(const struct candidate *language)
     return lq_kvs_get_u64(&language->source->kvs, key, &width) ? width : 0;
 }
 
-static enum lq_status check_widths(const struct candidate *language, const struct candidate *vision,
-                                   struct lq_error *err)
+static enum lq_status check_widths(const struct lq_model_store *store, const struct candidate *language,
+                                   const struct candidate *vision, struct lq_error *err)
 {
-    uint64_t to = language_width(language), from = projector_width(vision->source);
+    uint64_t to = language_width(language), from = projector_width(store, vision);
     if (to == 0 || from == 0 || to == from) return LQ_OK;
     return lq_error_set(err, LQ_ERR_FORMAT,
                         "%s: its projector is %" PRIu64 " wide, but the language model %s is %" PRIu64
@@ -179,7 +181,7 @@ static enum lq_status use_pair(struct lq_model_store *store, const struct candid
                                const struct candidate *vision, const struct lq_model_options *options,
                                struct lq_error *err)
 {
-    enum lq_status status = options->lenient ? LQ_OK : check_widths(language, vision, err);
+    enum lq_status status = options->lenient ? LQ_OK : check_widths(store, language, vision, err);
     if (status == LQ_OK && !options->lenient && options->mmproj == NULL) status = check_pair_ids(language, vision, err);
     if (status == LQ_OK && options->only != LQ_LANGUAGE) status = use(store, vision, err);
     if (status == LQ_OK && options->only != LQ_VISION) status = use(store, language, err);
@@ -200,12 +202,29 @@ static enum lq_status look_at_mmproj(struct lq_model_store *store, const char *p
  */
 static const char *pick_mmproj(const struct lq_names *names, const char *language_path)
 {
-    size_t length;
-    const char *base = lq_name_base(language_path, &length);
-    for (size_t i = 0; i < names->n; i++)
-        if (strncmp(names->items[i], "mmproj-", 7) == 0 && strcmp(names->items[i] + 7, base) == 0)
-            return names->items[i];
+    size_t n, m;
+    const char *wanted = lq_name_stem(language_path, &n);
+    for (size_t i = 0; i < names->n; i++) {
+        const char *stem = lq_name_stem(names->items[i], &m);
+        if (m == n + 7 && strncmp(stem, "mmproj-", 7) == 0 && strncmp(stem + 7, wanted, n) == 0) return stem;
+    }
     return names->n == 1 ? names->items[0] : NULL;
+}
+
+/* Leaves one name of each split file: its first shard's, or that of the first one there is. */
+static void merge_shards(struct lq_names *names)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < names->n; i++) {
+        struct lq_shard_name a, b;
+        bool again = false, shard = lq_name_shard(names->items[i], &a);
+        for (size_t k = 0; shard && k < kept && !again; k++)
+            again = lq_name_shard(names->items[k], &b) && a.stem == b.stem && a.count == b.count &&
+                    strncmp(names->items[i], names->items[k], a.stem) == 0;
+        if (again) free(names->items[i]);
+        else names->items[kept++] = names->items[i];
+    }
+    names->n = kept;
 }
 
 static enum lq_status several(const char *where, const char *what, const struct lq_names *names, const char *remedy,
@@ -226,6 +245,7 @@ static enum lq_status find_mmproj(const char *language_path, char **out, struct 
     if (folder == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: not enough memory", language_path);
     *out = NULL;
     status = lq_names_list(&names, folder, "mmproj-", ".gguf", err);
+    merge_shards(&names);
     if (status != LQ_OK || names.n == 0) goto done;
     picked = pick_mmproj(&names, language_path);
     if (picked == NULL)
@@ -305,6 +325,7 @@ static enum lq_status scan(struct lq_model_store *store, const char *path, struc
 {
     struct lq_names files = {0};
     enum lq_status status = lq_names_list(&files, path, "", ".gguf", err);
+    merge_shards(&files);
     for (size_t i = 0; status == LQ_OK && i < files.n; i++) {
         struct candidate c = {0};
         char *file = lq_path_join(path, files.items[i]);

@@ -23,6 +23,41 @@ bool lq_name_has_suffix(const char *name, const char *suffix)
     return n >= m && strcmp(name + n - m, suffix) == 0;
 }
 
+/* Five digits at `at`. */
+static bool read_five(const char *at, uint32_t *out)
+{
+    uint32_t value = 0;
+    for (int i = 0; i < 5; i++) {
+        if (at[i] < '0' || at[i] > '9') return false;
+        value = 10 * value + (uint32_t)(at[i] - '0');
+    }
+    *out = value;
+    return true;
+}
+
+bool lq_name_shard(const char *path, struct lq_shard_name *out)
+{
+    static const char form[] = "-NNNNN-of-NNNNN.gguf";
+    struct lq_shard_name name;
+    size_t n = strlen(path), length = sizeof form - 1;
+    if (n <= length) return false;
+    const char *at = path + n - length;
+    if (at[-1] == '/' || at[0] != '-' || memcmp(at + 6, "-of-", 4) != 0 || strcmp(at + 15, ".gguf") != 0) return false;
+    if (!read_five(at + 1, &name.number) || !read_five(at + 10, &name.count)) return false;
+    name.stem = n - length;
+    *out = name;
+    return true;
+}
+
+const char *lq_name_stem(const char *path, size_t *length)
+{
+    struct lq_shard_name shard;
+    const char *base = lq_name_base(path, length);
+    if (lq_name_shard(path, &shard)) *length = shard.stem - (size_t)(base - path);
+    else if (*length > 5 && strncasecmp(base + *length - 5, ".gguf", 5) == 0) *length -= 5;
+    return base;
+}
+
 /* "4bit": how a whole number of bits stands in our own file names. */
 static bool is_bits(const char *tag)
 {
@@ -59,11 +94,9 @@ static void cut_tag(char *name)
 void lq_name_of_file(const char *path, char *out, size_t size)
 {
     size_t length;
-    const char *base = lq_name_base(path, &length);
+    const char *base = lq_name_stem(path, &length);
     if (length > 7 && strncmp(base, "mmproj-", 7) == 0) base += 7, length -= 7;
     snprintf(out, size, "%.*s", (int)length, base);
-    size_t n = strlen(out);
-    if (n > 5 && strcasecmp(out + n - 5, ".gguf") == 0) out[n - 5] = '\0';
     cut_tag(out);
 }
 

@@ -25,6 +25,7 @@ void lq_store_free(struct lq_model_store *store)
         lq_kvs_release(&store->halves[h].kvs);
         free(store->halves[h].tensors);
         free(store->halves[h].origins);
+        free(store->halves[h].files);
     }
     for (size_t i = 0; i < store->n_sources; i++) lq_source_close(store->sources[i]);
     for (size_t i = 0; i < store->n_texts; i++) free(store->texts[i]);

@@ -23,6 +23,7 @@ struct lq_half_store {
     struct lq_kvs kvs; /* of an imported half; a GGUF half points at its source's */
     struct lq_tensor *tensors;
     struct lq_origin *origins; /* one per tensor */
+    struct lq_model_file *files;
     size_t capacity;
 };
 

@@ -14,10 +14,15 @@ static const char placeholder[] = "00000000000000000000000000000000"; /* the pai
 static const char *const ours[] = {"general.quantized_by", "llava_quantize.pair_id", "llava_quantize.source",
                                    "llava_quantize.recipe", "llava_quantize.plan"};
 
-static void remove_stale(struct lq_kvs *kvs)
+void lq_metadata_remove_split(struct lq_kvs *kvs)
 {
     for (size_t i = kvs->n; i-- > 0;)
         if (strncmp(kvs->items[i].key, "split.", 6) == 0) lq_kvs_remove(kvs, kvs->items[i].key);
+}
+
+static void remove_stale(struct lq_kvs *kvs)
+{
+    lq_metadata_remove_split(kvs);
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) lq_kvs_remove(kvs, ours[i]);
 }
 
@@ -117,5 +122,28 @@ enum lq_status lq_metadata_build(struct lq_kvs *out, const struct lq_model *mode
     kvs = (struct lq_kvs){0};
 done:
     lq_kvs_release(&kvs);
+    return status;
+}
+
+enum lq_status lq_metadata_set_shard(struct lq_kvs *kvs, uint32_t number, uint32_t count, size_t n_tensors,
+                                     struct lq_error *err)
+{
+    uint16_t no = (uint16_t)(number - 1), of = (uint16_t)count;
+    int32_t tensors = (int32_t)n_tensors;
+    enum lq_status status = lq_kvs_set_raw(kvs, "split.no", LQ_KV_U16, LQ_KV_U16, 1, &no, sizeof no, err);
+    if (status == LQ_OK) status = lq_kvs_set_raw(kvs, "split.count", LQ_KV_U16, LQ_KV_U16, 1, &of, sizeof of, err);
+    if (status == LQ_OK)
+        status = lq_kvs_set_raw(kvs, "split.tensors.count", LQ_KV_I32, LQ_KV_I32, 1, &tensors, sizeof tensors, err);
+    return status;
+}
+
+enum lq_status lq_metadata_build_shard(struct lq_kvs *out, uint32_t number, uint32_t count, size_t n_tensors,
+                                       struct lq_error *err)
+{
+    struct lq_kvs kvs = {0};
+    enum lq_status status = lq_metadata_set_shard(&kvs, number, count, n_tensors, err);
+    if (status == LQ_OK) status = lq_kvs_set_string(&kvs, "llava_quantize.pair_id", placeholder, err);
+    if (status == LQ_OK) *out = kvs;
+    else lq_kvs_release(&kvs);
     return status;
 }

@@ -15,6 +15,17 @@
 #include "llava_quantize/plan.h"
 #include "source/kv.h"
 
+/* Drops split.*, for shards that are joined. */
+void lq_metadata_remove_split(struct lq_kvs *kvs);
+/* What a shard says of its place among `count`, on top of what is there; `number` counts from 1, `n_tensors` are those
+ * of all shards. Only the first shard has the metadata of the half. */
+enum lq_status lq_metadata_set_shard(struct lq_kvs *kvs, uint32_t number, uint32_t count, size_t n_tensors,
+                                     struct lq_error *err);
+/* The metadata of a shard that is not the first: llama.cpp wants its number, ours is the pair id, which tells a shard
+ * of another run. `out` is empty before and, on failure, after. */
+enum lq_status lq_metadata_build_shard(struct lq_kvs *out, uint32_t number, uint32_t count, size_t n_tensors,
+                                       struct lq_error *err);
+
 /* `part` is a view of the plan that holds the half's entries alone. `out` is empty before and, on failure, after. */
 enum lq_status lq_metadata_build(struct lq_kvs *out, const struct lq_model *model, const struct lq_model_half *half,
                                  const struct lq_plan *part, const struct lq_imatrix *imatrix, struct lq_error *err);

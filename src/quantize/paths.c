@@ -1,7 +1,8 @@
-#include "llava_quantize/quantize.h"
+#include "quantize/paths.h"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,36 +57,36 @@ static bool folder_holds(const char *folder, const struct stat *wanted)
     return found;
 }
 
-static enum lq_status check_not_input(const struct lq_model *model, const char *output, struct lq_error *err)
+static bool is_file_of(const struct lq_model_half *half, const struct stat *wanted)
 {
-    struct stat out, in;
-    if (stat(output, &out) != 0) return LQ_OK;
-    for (int h = 0; h < LQ_HALVES; h++) {
-        const struct lq_model_half *half = model->half[h];
-        if (half == NULL || stat(half->path, &in) != 0) continue;
-        if (S_ISDIR(in.st_mode) ? folder_holds(half->path, &out) : same_file(&in, &out))
-            return lq_error_set(err, LQ_ERR_USAGE, "%s: is also the input, %s; choose another output", output,
-                                half->path);
-    }
+    struct stat st;
+    if (half->n_files == 0) return folder_holds(half->path, wanted);
+    for (size_t i = 0; i < half->n_files; i++)
+        if (stat(half->files[i].path, &st) == 0 && same_file(&st, wanted)) return true;
+    return false;
+}
+
+enum lq_status lq_path_check_not_input(const struct lq_model *model, const char *path, struct lq_error *err)
+{
+    struct stat st;
+    if (stat(path, &st) != 0) return LQ_OK;
+    for (int h = 0; h < LQ_HALVES; h++)
+        if (model->half[h] != NULL && is_file_of(model->half[h], &st))
+            return lq_error_set(err, LQ_ERR_USAGE, "%s: is also the input, %s; choose another output", path,
+                                model->half[h]->path);
     return LQ_OK;
 }
 
-enum lq_status lq_quantize_paths(const struct lq_model *model, const struct lq_plan *plan, const char *output,
-                                 char *path[LQ_HALVES], struct lq_error *err)
+char *lq_path_of_half(const struct lq_model *model, const struct lq_plan *plan, const char *output, enum lq_half half)
 {
-    char *paths[LQ_HALVES] = {NULL, NULL};
-    enum lq_status status = LQ_OK;
-    if (*output == '\0') return lq_error_set(err, LQ_ERR_USAGE, "the output path is empty");
-    for (int h = 0; status == LQ_OK && h < LQ_HALVES; h++) {
-        if (model->half[h] == NULL) continue;
-        bool neighbour = h == LQ_VISION && model->half[LQ_LANGUAGE] != NULL;
-        paths[h] = names_a_file(output) ? path_beside(output, neighbour) : path_in_folder(output, model, plan, h);
-        status = paths[h] == NULL ? lq_error_set(err, LQ_ERR_MEMORY, "no memory for output paths")
-                                  : check_not_input(model, paths[h], err);
-    }
-    for (int h = 0; h < LQ_HALVES; h++) {
-        if (status == LQ_OK) path[h] = paths[h];
-        else free(paths[h]);
-    }
-    return status;
+    bool neighbour = half == LQ_VISION && model->half[LQ_LANGUAGE] != NULL;
+    return names_a_file(output) ? path_beside(output, neighbour) : path_in_folder(output, model, plan, half);
+}
+
+char *lq_path_of_shard(const char *path, uint32_t number, uint32_t count)
+{
+    char *shard = NULL;
+    int stem = (int)(strlen(path) - strlen(".gguf"));
+    if (asprintf(&shard, "%.*s-%05" PRIu32 "-of-%05" PRIu32 ".gguf", stem, path, number, count) < 0) return NULL;
+    return shard;
 }

@@ -1,6 +1,6 @@
 #include "llava_quantize/quantize.h"
 
-#include "quantize/metadata.h"
+#include "quantize/files.h"
 #include "quantize/work.h"
 
 #include <inttypes.h>
@@ -17,6 +17,7 @@ struct run {
     struct lq_output *output;
     struct lq_meter meter;
     XXH3_state_t *digest; /* of everything written, in order */
+    bool widened;         /* the plan has changed since the files were laid out */
     struct lq_quantize_result result;
 };
 
@@ -38,30 +39,6 @@ static uint64_t input_bytes(const struct lq_plan *plan)
     uint64_t total = 0;
     for (size_t i = 0; i < plan->n_entries; i++) total += plan->entries[i].tensor->bytes;
     return total;
-}
-
-/* Lays the half out in the output, with the types that the plan gives now. */
-static enum lq_status begin_half(struct run *run, enum lq_half half, struct range r, struct lq_error *err)
-{
-    const struct lq_model_half *in = run->model->half[half];
-    struct lq_plan part = *run->plan;
-    part.entries += r.first;
-    part.n_entries = r.n;
-    struct lq_kvs kvs = {0};
-    struct lq_output_tensor *tensors = calloc(r.n + 1, sizeof *tensors);
-    enum lq_status status = tensors != NULL ? lq_metadata_build(&kvs, run->model, in, &part, run->options->imatrix, err)
-                                            : lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu tensors", r.n);
-    if (status != LQ_OK) goto done;
-    for (size_t i = 0; i < r.n; i++) {
-        const struct lq_tensor *t = part.entries[i].tensor;
-        tensors[i] = (struct lq_output_tensor){.name = t->name, .type = part.entries[i].type, .n_dims = t->n_dims};
-        memcpy(tensors[i].ne, t->ne, sizeof tensors[i].ne);
-    }
-    status = lq_output_begin(run->output, half, &kvs, tensors, r.n, in->alignment, err);
-done:
-    free(tensors);
-    lq_kvs_release(&kvs);
-    return status;
 }
 
 static void say(const struct run *run, enum lq_log_level level, const char *message)
@@ -110,42 +87,93 @@ static void collect(struct run *run, const struct lq_work *work, struct range r)
     }
 }
 
-/* Until no weight overflows its type; nearly always that is once. */
 static enum lq_status encode_half(struct run *run, enum lq_half half, struct lq_error *err)
 {
     struct range r = range_of(run->plan, half);
-    uint64_t done_before = run->meter.done;
-    for (bool again = true; again;) {
-        struct lq_work work = {.model = run->model,
-                               .half = run->model->half[half],
-                               .entries = run->plan->entries + r.first,
-                               .n_entries = r.n,
-                               .output = run->output,
-                               .imatrix = run->options->imatrix,
-                               .meter = &run->meter};
-        enum lq_status status = lq_work_run(&work, run->threads, err);
-        again = status == LQ_OK && work.n_overflowed > 0;
-        if (again) status = widen(run, &work, r, err);
-        else if (status == LQ_OK) collect(run, &work, r);
-        lq_work_release(&work);
-        if (status == LQ_OK && again) {
-            lq_meter_rewind(&run->meter, done_before);
-            status = begin_half(run, half, r, err);
-        }
-        if (status != LQ_OK) return status;
-    }
-    return LQ_OK;
+    struct lq_work work = {.model = run->model,
+                           .half = run->model->half[half],
+                           .entries = run->plan->entries + r.first,
+                           .n_entries = r.n,
+                           .output = run->output,
+                           .files = run->result.files,
+                           .first = r.first,
+                           .imatrix = run->options->imatrix,
+                           .meter = &run->meter};
+    enum lq_status status = lq_work_run(&work, run->threads, err);
+    run->widened = status == LQ_OK && work.n_overflowed > 0;
+    if (run->widened) status = widen(run, &work, r, err);
+    else if (status == LQ_OK) collect(run, &work, r);
+    lq_work_release(&work);
+    return status;
 }
 
-/* Both headers first, so that space is checked for the whole pair before any work. */
-static enum lq_status encode_halves(struct run *run, struct lq_error *err)
+/* Says which files are larger than asked for. */
+static void say_large(const struct run *run, const struct lq_quantize_file *file)
 {
-    enum lq_status status = LQ_OK;
-    for (int h = 0; status == LQ_OK && h < LQ_HALVES; h++)
-        if (run->model->half[h] != NULL) status = begin_half(run, h, range_of(run->plan, h), err);
-    for (int h = 0; status == LQ_OK && h < LQ_HALVES; h++)
+    char message[512];
+    uint64_t limit = run->options->split_size;
+    bool shards = run->model->half[file->half]->n_files > 1;
+    if (file->half == LQ_VISION && ((limit > 0 && file->bytes > limit) || (run->options->keep_split && shards)))
+        snprintf(message, sizeof message, "%s: stays one file of %" PRIu64 " bytes: llama.cpp loads no split mmproj",
+                 file->path, file->bytes);
+    else if (limit > 0 && file->bytes > limit)
+        snprintf(message, sizeof message, "%s: %" PRIu64 " bytes with one tensor alone, '%s'", file->path, file->bytes,
+                 run->plan->entries[file->first].tensor->name);
+    else return;
+    say(run, LQ_LOG_WARN, message);
+}
+
+/* Fresh files for the plan as it is now, and nothing counted yet. */
+static enum lq_status begin(struct run *run, struct lq_error *err)
+{
+    struct lq_quantize_result *result = &run->result;
+    const char *paths[LQ_OUTPUT_FILES];
+    lq_output_close(run->output);
+    lq_quantize_files_free(result->files, result->n_files);
+    run->output = NULL;
+    result->files = NULL;
+    result->n_files = 0;
+    lq_meter_rewind(&run->meter, 0);
+    XXH3_128bits_reset(run->digest);
+    memset(result->error_sq, 0, result->n_entries * sizeof *result->error_sq);
+    memset(result->weight_sq, 0, result->n_entries * sizeof *result->weight_sq);
+    enum lq_status status =
+        lq_quantize_files(&result->files, &result->n_files, run->model, run->plan, run->options, err);
+    if (status != LQ_OK) return status;
+    for (size_t i = 0; i < result->n_files; i++) paths[i] = result->files[i].path;
+    return lq_output_open(&run->output, paths, result->n_files, run->options->force, err);
+}
+
+/* All headers first, so that space is checked for everything before any work. */
+static enum lq_status encode_all(struct run *run, struct lq_error *err)
+{
+    enum lq_status status = begin(run, err);
+    for (size_t i = 0; status == LQ_OK && i < run->result.n_files; i++)
+        status = lq_files_begin(run->output, run->result.files, i, run->model, run->plan, run->options->imatrix, err);
+    run->widened = false;
+    for (int h = 0; status == LQ_OK && !run->widened && h < LQ_HALVES; h++)
         if (run->model->half[h] != NULL) status = encode_half(run, h, err);
     return status;
+}
+
+/* Until no weight overflows its type; nearly always that is once. A larger type may move tensors to other files. */
+static enum lq_status encode(struct run *run, struct lq_error *err)
+{
+    enum lq_status status;
+    do status = encode_all(run, err);
+    while (status == LQ_OK && run->widened);
+    for (size_t i = 0; status == LQ_OK && i < run->result.n_files; i++) say_large(run, &run->result.files[i]);
+    return status;
+}
+
+/* What the result says of each half. */
+static void sum_up(struct lq_quantize_result *result)
+{
+    for (size_t i = 0; i < result->n_files; i++) {
+        const struct lq_quantize_file *file = &result->files[i];
+        if (file->number == 1) result->path[file->half] = file->path;
+        result->file_bytes[file->half] += file->bytes;
+    }
 }
 
 static enum lq_status commit(struct run *run, struct lq_error *err)
@@ -156,8 +184,7 @@ static enum lq_status commit(struct run *run, struct lq_error *err)
              (uint64_t)digest.low64);
     enum lq_status status = lq_meter_check(&run->meter, err);
     if (status == LQ_OK) status = lq_output_commit(run->output, result->pair_id, err);
-    for (int h = 0; status == LQ_OK && h < LQ_HALVES; h++)
-        if (result->path[h] != NULL) result->file_bytes[h] = lq_output_file_bytes(run->output, h);
+    if (status == LQ_OK) sum_up(result);
     return status;
 }
 
@@ -170,7 +197,6 @@ static enum lq_status allocate(struct run *run, struct lq_error *err)
     run->result.weight_sq = calloc(n + 1, sizeof *run->result.weight_sq);
     if (run->digest == NULL || run->result.error_sq == NULL || run->result.weight_sq == NULL)
         return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the results of %zu tensors", n);
-    XXH3_128bits_reset(run->digest);
     return LQ_OK;
 }
 
@@ -181,11 +207,8 @@ enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan,
     struct run run = {.model = model, .plan = plan, .options = options};
     run.threads = options->threads > 0 ? options->threads : lq_cpu_count();
     lq_meter_init(&run.meter, options->hooks, input_bytes(plan));
-    enum lq_status status = lq_quantize_paths(model, plan, options->output, run.result.path, err);
-    if (status == LQ_OK) status = allocate(&run, err);
-    if (status == LQ_OK)
-        status = lq_output_open(&run.output, (const char *const *)run.result.path, options->force, err);
-    if (status == LQ_OK) status = encode_halves(&run, err);
+    enum lq_status status = allocate(&run, err);
+    if (status == LQ_OK) status = encode(&run, err);
     if (status == LQ_OK) status = commit(&run, err);
     if (status != LQ_OK) goto done;
     run.result.seconds = lq_meter_seconds(&run.meter);
@@ -201,7 +224,7 @@ done:
 
 void lq_quantize_result_release(struct lq_quantize_result *result)
 {
-    for (int h = 0; h < LQ_HALVES; h++) free(result->path[h]);
+    lq_quantize_files_free(result->files, result->n_files);
     free(result->error_sq);
     free(result->weight_sq);
     *result = (struct lq_quantize_result){0};

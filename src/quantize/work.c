@@ -90,6 +90,16 @@ static enum lq_status encode(const struct task *task, struct lq_error *err)
     return status;
 }
 
+/* Into the file that the entry belongs to. */
+static enum lq_status store(const struct task *task, const void *data, uint64_t offset, uint64_t size,
+                            struct lq_error *err)
+{
+    const struct lq_work *work = task->work;
+    size_t entry = work->first + task->item->entry, file = 0;
+    while (entry >= work->files[file].first + work->files[file].n) file++;
+    return lq_output_write(work->output, file, entry - work->files[file].first, offset, data, size, err);
+}
+
 static enum lq_status process(const struct task *task, struct lq_error *err)
 {
     struct lq_item *item = task->item;
@@ -107,8 +117,7 @@ static enum lq_status process(const struct task *task, struct lq_error *err)
     const unsigned char *bytes = copy ? task->scratch->raw : task->scratch->coded;
     uint64_t row_bytes = lq_format_row_bytes(task->entry->type, task->tensor->ne[0]), size = item->n_rows * row_bytes;
     item->hash = XXH3_128bits(bytes, size);
-    return lq_output_write(task->work->output, task->work->half->half, item->entry, item->first_row * row_bytes, bytes,
-                           size, err);
+    return store(task, bytes, item->first_row * row_bytes, size, err);
 }
 
 static enum lq_status run_item(void *data, size_t index, unsigned worker, struct lq_error *err)

@@ -1,16 +1,18 @@
 /* The work on one half: every item read, decoded, checked, encoded, measured, hashed and written.
  *
- * Enters: a half, its entries with their types, an output whose header stands. Leaves: the encoded data in the output,
+ * Enters: a half, its entries with their types, an output whose headers stand. Leaves: the encoded data in the output,
  * a hash and error sums per item, and which entries' weights overflow their type.
  * Invariants: memory is three buffers of one item for each worker; what an item leaves depends on nothing but its
  * input.
  *
- *     struct lq_work work = {.model = m, .half = h, .entries = e, .n_entries = n, .output = o, .imatrix = im, .meter =
- * &meter}; if (lq_work_run(&work, threads, &err) == LQ_OK && work.n_overflowed == 0) ... lq_work_release(&work);
+ *     struct lq_work work = {.model = m, .half = h, .entries = e, .n_entries = n, .output = o, .files = f, ...};
+ *     if (lq_work_run(&work, threads, &err) == LQ_OK && work.n_overflowed == 0) ...
+ *     lq_work_release(&work);
  */
 #ifndef LQ_QUANTIZE_WORK_H
 #define LQ_QUANTIZE_WORK_H
 
+#include "llava_quantize/quantize.h"
 #include "quantize/items.h"
 #include "quantize/meter.h"
 #include "write/write.h"
@@ -28,6 +30,8 @@ struct lq_work {
     const struct lq_plan_entry *entries; /* of this half */
     size_t n_entries;
     struct lq_output *output;
+    const struct lq_quantize_file *files; /* which entry goes where, by the plan's numbers */
+    size_t first;                         /* the plan's number of entries[0] */
     const struct lq_imatrix *imatrix; /* NULL: none */
     struct lq_meter *meter;
 

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "llava_quantize/model.h"
+
 enum lq_status lq_check_number(const struct lq_source *source, const char *key, uint64_t low, uint64_t high,
                                uint64_t *out, struct lq_error *err)
 {
@@ -54,12 +56,43 @@ static enum lq_status open_half(struct lq_source **out, const char *path, bool v
     return status;
 }
 
+static bool is_split(const struct lq_source *source)
+{
+    uint64_t count = 0;
+    return lq_kvs_get_u64(&source->kvs, "split.count", &count) && count > 1;
+}
+
+/* llama.cpp finds the other shards by itself, but wants the first one named; all of them pass our reader here. */
+static enum lq_status check_language_shards(const struct lq_source *source, struct lq_error *err)
+{
+    struct lq_model *model = NULL;
+    struct lq_model_options options = {.only = LQ_LANGUAGE};
+    if (!is_split(source)) return LQ_OK;
+    enum lq_status status = lq_model_open(&model, source->path, &options, err);
+    if (status == LQ_OK && strcmp(model->half[LQ_LANGUAGE]->path, source->path) != 0)
+        status = lq_error_set(err, LQ_ERR_USAGE, "%s: not the first shard; name %s", source->path,
+                              model->half[LQ_LANGUAGE]->path);
+    lq_model_free(model);
+    return status;
+}
+
+static enum lq_status check_whole(const struct lq_source *source, struct lq_error *err)
+{
+    if (!is_split(source)) return LQ_OK;
+    return lq_error_set(err, LQ_ERR_UNSUPPORTED,
+                        "%s: one shard of several, but llama.cpp loads no split mmproj; 'llava-quantize quantize PAIR "
+                        "OUTPUT copy' joins them",
+                        source->path);
+}
+
 enum lq_status lq_runtime_check(const char *language, const char *mmproj, bool *llava, struct lq_error *err)
 {
     struct lq_source *source[2] = {NULL, NULL};
     uint64_t width = 0;
     enum lq_status status = open_half(&source[0], language, false, err);
     if (status == LQ_OK) status = open_half(&source[1], mmproj, true, err);
+    if (status == LQ_OK) status = check_language_shards(source[0], err);
+    if (status == LQ_OK) status = check_whole(source[1], err);
     if (status == LQ_OK) status = lq_check_language(source[0], &width, err);
     if (status == LQ_OK) status = lq_check_vision(source[1], width, llava, err);
     lq_source_close(source[0]);

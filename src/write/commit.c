@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,14 +32,14 @@ static int make_hidden_folder(const struct lq_place *place, char name[NAME_MAX +
     return folder;
 }
 
-static bool name_all(const struct lq_place *place, struct lq_stage stage[LQ_HALVES], int folder)
+static bool name_all(const struct lq_place *place, struct lq_stage *stage, int folder)
 {
-    for (int half = 0; half < LQ_HALVES; half++)
-        if (place->name[half] != NULL && !lq_stage_name(&stage[half], folder, place->name[half])) return false;
+    for (size_t i = 0; i < place->n; i++)
+        if (!lq_stage_name(&stage[i], folder, place->files[i].name)) return false;
     return lq_sync_folder(folder);
 }
 
-static enum lq_status commit_new_folder(const struct lq_place *place, struct lq_stage stage[LQ_HALVES],
+static enum lq_status commit_new_folder(const struct lq_place *place, struct lq_stage *stage,
                                         struct lq_error *err)
 {
     enum lq_status status = LQ_OK;
@@ -47,35 +48,33 @@ static enum lq_status commit_new_folder(const struct lq_place *place, struct lq_
     if (folder < 0) return lq_place_error(place, "make folder", err);
     if (!name_all(place, stage, folder) || renameat(place->parent, hidden, place->parent, place->folder_name) != 0) {
         status = lq_place_error(place, "make folder", err);
-        for (int half = 0; half < LQ_HALVES; half++)
-            if (place->name[half] != NULL) unlinkat(folder, place->name[half], 0);
+        for (size_t i = 0; i < place->n; i++) unlinkat(folder, place->files[i].name, 0);
         unlinkat(place->parent, hidden, AT_REMOVEDIR);
     } else if (!lq_sync_folder(place->parent)) status = lq_place_error(place, "sync the folder that holds", err);
     close(folder);
     return status;
 }
 
-static enum lq_status commit_single(const struct lq_place *place, struct lq_stage stage[LQ_HALVES], bool force,
+static enum lq_status commit_single(const struct lq_place *place, struct lq_stage *stage, bool force,
                                     struct lq_error *err)
 {
-    enum lq_half half = place->name[LQ_VISION] != NULL ? LQ_VISION : LQ_LANGUAGE;
-    bool ok = force ? lq_stage_replace(&stage[half], place->folder, place->name[half])
-                    : lq_stage_name(&stage[half], place->folder, place->name[half]);
+    const char *name = place->files[0].name;
+    bool ok = force ? lq_stage_replace(stage, place->folder, name) : lq_stage_name(stage, place->folder, name);
     if (!ok) return naming_error(place, err);
     return lq_sync_folder(place->folder) ? LQ_OK : lq_place_error(place, "sync folder", err);
 }
 
-/* Hides both files and describes them. */
-static bool prepare(struct lq_record *record, const struct lq_place *place, struct lq_stage stage[LQ_HALVES])
+/* Hides the files and describes them. */
+static bool prepare(struct lq_record *record, const struct lq_place *place, struct lq_stage *stage)
 {
-    for (int half = 0; half < LQ_HALVES; half++) {
-        struct lq_record_entry *e = &record->entries[half];
+    for (size_t i = 0; i < place->n; i++) {
+        struct lq_record_entry *e = &record->entries[i];
+        const char *name = place->files[i].name;
         struct stat st;
-        if (!lq_stage_hide(&stage[half], place->folder, place->name[half]) || fstat(stage[half].fd, &st) != 0)
-            return false;
+        if (!lq_stage_hide(&stage[i], place->folder, name) || fstat(stage[i].fd, &st) != 0) return false;
         e->inode = st.st_ino;
-        memcpy(e->hidden, stage[half].name, sizeof e->hidden);
-        strcpy(e->final, place->name[half]);
+        memcpy(e->hidden, stage[i].name, sizeof e->hidden);
+        strcpy(e->final, name);
     }
     return lq_sync_folder(place->folder);
 }
@@ -84,57 +83,64 @@ static bool prepare(struct lq_record *record, const struct lq_place *place, stru
 static bool publish(const struct lq_record *record, const struct lq_place *place, struct lq_stage *stage,
                     const char *name)
 {
-    char text[LQ_RECORD_MAX];
-    size_t size = lq_record_format(record, text);
-    if (!lq_stage_open(stage, place->folder, place->name[LQ_LANGUAGE])) return false;
-    if (lq_file_write(stage->fd, name, 0, text, size, NULL) != LQ_OK || fsync(stage->fd) != 0) return false;
-    return lq_stage_name(stage, place->folder, name);
+    size_t size;
+    char *text = lq_record_format(record, &size);
+    bool ok = text != NULL && lq_stage_open(stage, place->folder, place->files[place->n - 1].name) &&
+              lq_file_write(stage->fd, name, 0, text, size, NULL) == LQ_OK && fsync(stage->fd) == 0;
+    free(text);
+    return ok && lq_stage_name(stage, place->folder, name);
 }
 
-static void leave_to_record(struct lq_stage stage[LQ_HALVES])
+static void leave_to_record(const struct lq_place *place, struct lq_stage *stage)
 {
-    for (int half = 0; half < LQ_HALVES; half++) stage[half].name[0] = '\0';
+    for (size_t i = 0; i < place->n; i++) stage[i].name[0] = '\0';
 }
 
 /* Once the record itself is on disk the renames follow. What fails before a file was replaced is taken back. */
 static enum lq_status rename_recorded(const struct lq_record *record, const struct lq_place *place,
-                                      struct lq_stage stage[LQ_HALVES], const char *name, struct lq_error *err)
+                                      struct lq_stage *stage, const char *name, struct lq_error *err)
 {
     int folder = place->folder;
     if (lq_sync_folder(folder) && lq_record_apply(record, folder) && lq_sync_folder(folder)) {
-        leave_to_record(stage);
+        leave_to_record(place, stage);
         unlinkat(folder, name, 0);
         return LQ_OK;
     }
     enum lq_status status = naming_error(place, err);
     if (lq_record_undo(record, folder) && unlinkat(folder, name, 0) == 0) return status;
-    leave_to_record(stage);
+    leave_to_record(place, stage);
     return lq_error_prefix(err, "%s: the new files are kept, and the next run with this output finishes the work",
-                           place->path[LQ_LANGUAGE]);
+                           place->files[place->n - 1].path);
 }
 
-static enum lq_status commit_pair(const struct lq_place *place, struct lq_stage stage[LQ_HALVES], bool force,
-                                  struct lq_error *err)
+static enum lq_status commit_together(const struct lq_place *place, struct lq_stage *stage, bool force,
+                                      struct lq_error *err)
 {
     enum lq_status status;
     struct lq_stage record_stage = LQ_STAGE_NONE;
-    struct lq_record record = {.replace = force};
+    struct lq_record record;
     char name[NAME_MAX + 1];
-    if (!prepare(&record, place, stage)) return naming_error(place, err);
+    if (!lq_record_init(&record, force, place->n))
+        return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the record of %zu files", place->n);
+    if (!prepare(&record, place, stage)) {
+        status = naming_error(place, err);
+        goto done;
+    }
     lq_record_name(&record, name);
     if (publish(&record, place, &record_stage, name)) status = rename_recorded(&record, place, stage, name, err);
     else status = lq_place_error(place, "record the commit in", err);
     lq_stage_discard(&record_stage);
+done:
+    lq_record_release(&record);
     return status;
 }
 
-enum lq_status lq_commit(struct lq_place *place, struct lq_stage stage[LQ_HALVES], bool force, struct lq_error *err)
+enum lq_status lq_commit(struct lq_place *place, struct lq_stage *stage, bool force, struct lq_error *err)
 {
     lq_place_refresh(place);
     enum lq_status status = lq_place_check(place, force, err);
     if (status != LQ_OK) return status;
     if (place->folder < 0) return commit_new_folder(place, stage, err);
-    if (place->name[LQ_VISION] == NULL || place->name[LQ_LANGUAGE] == NULL)
-        return commit_single(place, stage, force, err);
-    return commit_pair(place, stage, force, err);
+    if (place->n == 1) return commit_single(place, stage, force, err);
+    return commit_together(place, stage, force, err);
 }

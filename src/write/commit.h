@@ -2,8 +2,8 @@
  *
  * Enters: synced staged files and the place they go to. Leaves: final names.
  * Into a folder that is missing: the files are named in a hidden sibling folder, which is renamed once. A single file:
- * one atomic link or rename. Two files in an existing folder: both get hidden names, then a commit record appears
- * (write/record.h), then both are renamed, then the record goes.
+ * one atomic link or rename. Several files in an existing folder: all get hidden names, then a commit record appears
+ * (write/record.h), then all are renamed, then the record goes.
  */
 #ifndef LQ_WRITE_COMMIT_H
 #define LQ_WRITE_COMMIT_H
@@ -11,9 +11,9 @@
 #include "write/place.h"
 #include "write/stage.h"
 
-/* `stage[half]` is used where the place has a name for that half. Errors: LQ_ERR_USAGE (a name was taken in the
+/* `stage[i]` is what the place's file i is made of. Errors: LQ_ERR_USAGE (a name was taken in the
  * meantime), LQ_ERR_IO. On failure the state is as before, but for a disk that fails between two replacing renames:
  * then the message says that the next run will finish, and the new files are kept for that. */
-enum lq_status lq_commit(struct lq_place *place, struct lq_stage stage[LQ_HALVES], bool force, struct lq_error *err);
+enum lq_status lq_commit(struct lq_place *place, struct lq_stage *stage, bool force, struct lq_error *err);
 
 #endif

@@ -143,6 +143,31 @@ static enum lq_status build_header(struct lq_layout *layout, const char *path, c
     return LQ_OK;
 }
 
+void lq_layout_size_begin(struct lq_layout_size *size, const struct lq_kvs *kvs, uint32_t alignment)
+{
+    struct lq_layout empty = {0};
+    struct sink count = {0};
+    put_header(&count, &empty, kvs);
+    *size = (struct lq_layout_size){.header = count.size, .alignment = alignment};
+}
+
+void lq_layout_size_add(struct lq_layout_size *size, const char *name, uint32_t n_dims, uint64_t bytes)
+{
+    struct sink count = {0};
+    put_tensor(&count, &(struct lq_layout_tensor){.name = (char *)(uintptr_t)name, .n_dims = n_dims}, 0);
+    size->header += count.size;
+    if (!lq_align_u64(bytes, size->alignment, &bytes) || !lq_add_u64(size->data, bytes, &size->data))
+        size->data = UINT64_MAX;
+}
+
+uint64_t lq_layout_size_file(const struct lq_layout_size *size)
+{
+    uint64_t header, total;
+    if (!lq_align_u64(size->header, size->alignment, &header) || !lq_add_u64(header, size->data, &total))
+        return UINT64_MAX;
+    return total;
+}
+
 enum lq_status lq_layout_init(struct lq_layout *out, const char *path, const struct lq_kvs *kvs,
                               const struct lq_output_tensor *tensors, size_t n_tensors, uint32_t alignment,
                               struct lq_error *err)

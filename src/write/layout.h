@@ -37,6 +37,22 @@ struct lq_layout {
     struct lq_layout_tensor *tensors;
 };
 
+/* How large a file becomes while tensors are added to it, before it is laid out:
+ *
+ *     struct lq_layout_size size;
+ *     lq_layout_size_begin(&size, kvs, 32);
+ *     lq_layout_size_add(&size, "output.weight", 2, tensor_bytes);
+ *     uint64_t bytes = lq_layout_size_file(&size);   // UINT64_MAX when it does not fit 64 bits
+ */
+struct lq_layout_size {
+    uint64_t header, data;
+    uint32_t alignment;
+};
+
+void lq_layout_size_begin(struct lq_layout_size *size, const struct lq_kvs *kvs, uint32_t alignment);
+void lq_layout_size_add(struct lq_layout_size *size, const char *name, uint32_t n_dims, uint64_t bytes);
+uint64_t lq_layout_size_file(const struct lq_layout_size *size);
+
 /* `path` stands in messages. Errors: LQ_ERR_USAGE (alignment, or a tensor that no GGUF can hold), LQ_ERR_MEMORY; on
  * failure *out is untouched. */
 enum lq_status lq_layout_init(struct lq_layout *out, const char *path, const struct lq_kvs *kvs,

@@ -22,7 +22,7 @@
 /* Larger pieces start on their way to disk as soon as they are written: the sync at the end then finds little to do. */
 enum { LARGE_PIECE = 64 * 1024 };
 
-struct output_half {
+struct output_file {
     bool begun;
     struct lq_layout layout;
     struct lq_kvs kvs; /* what the file is meant to say */
@@ -33,36 +33,44 @@ struct output_half {
 struct lq_output {
     struct lq_place place;
     bool force;
-    struct output_half half[LQ_HALVES];
+    struct output_file *files; /* place.n of them */
 };
 
-static void release_half(struct output_half *h)
+static void release_file(struct output_file *f)
 {
-    lq_stage_discard(&h->stage);
-    lq_layout_release(&h->layout);
-    lq_kvs_release(&h->kvs);
-    free(h->written);
-    *h = (struct output_half){.stage = LQ_STAGE_NONE};
+    lq_stage_discard(&f->stage);
+    lq_layout_release(&f->layout);
+    lq_kvs_release(&f->kvs);
+    free(f->written);
+    *f = (struct output_file){.stage = LQ_STAGE_NONE};
 }
 
-enum lq_status lq_output_open(struct lq_output **out, const char *const path[LQ_HALVES], bool force,
+enum lq_status lq_output_open(struct lq_output **out, const char *const *paths, size_t n, bool force,
                               struct lq_error *err)
 {
     struct lq_output *o = calloc(1, sizeof *o);
-    if (o == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the output");
-    for (int half = 0; half < LQ_HALVES; half++) o->half[half].stage = LQ_STAGE_NONE;
+    struct output_file *files = calloc(n + 1, sizeof *files);
+    enum lq_status status = LQ_OK;
+    if (o == NULL || files == NULL) status = lq_error_set(err, LQ_ERR_MEMORY, "no memory for the output");
+    if (status == LQ_OK) status = lq_place_open(&o->place, paths, n, force, err);
+    if (status != LQ_OK) {
+        free(files);
+        free(o);
+        return status;
+    }
+    for (size_t i = 0; i < n; i++) files[i].stage = LQ_STAGE_NONE;
     o->force = force;
-    enum lq_status status = lq_place_open(&o->place, path, force, err);
-    if (status == LQ_OK) *out = o;
-    else free(o);
-    return status;
+    o->files = files;
+    *out = o;
+    return LQ_OK;
 }
 
 void lq_output_close(struct lq_output *o)
 {
     if (o == NULL) return;
-    for (int half = 0; half < LQ_HALVES; half++) release_half(&o->half[half]);
+    for (size_t i = 0; i < o->place.n; i++) release_file(&o->files[i]);
     lq_place_close(&o->place);
+    free(o->files);
     free(o);
 }
 
@@ -85,16 +93,16 @@ static enum lq_status no_space(const char *path, uint64_t need, uint64_t availab
                         needed, left);
 }
 
-/* Bytes that the begun halves will still take from the file system. */
+/* Bytes that the begun files will still take from the file system. */
 static uint64_t bytes_to_come(const struct lq_output *o)
 {
     uint64_t bytes = 0;
-    for (int half = 0; half < LQ_HALVES; half++) {
+    for (size_t i = 0; i < o->place.n; i++) {
         struct stat st;
-        const struct output_half *h = &o->half[half];
-        if (h->stage.fd < 0 || fstat(h->stage.fd, &st) != 0) continue;
+        const struct output_file *f = &o->files[i];
+        if (f->stage.fd < 0 || fstat(f->stage.fd, &st) != 0) continue;
         uint64_t allocated = (uint64_t)st.st_blocks * 512;
-        if (allocated < h->layout.file_bytes) bytes += h->layout.file_bytes - allocated;
+        if (allocated < f->layout.file_bytes) bytes += f->layout.file_bytes - allocated;
     }
     return bytes;
 }
@@ -123,78 +131,77 @@ static enum lq_status check_size_limit(uint64_t size, const char *path, struct l
 
 /* Gives the file its size and, where the file system can, its blocks, so that the space cannot be taken away while we
  * work. What is never written, the padding, reads as zeros. */
-static enum lq_status reserve_space(const struct lq_output *o, const struct output_half *h, const char *path,
+static enum lq_status reserve_space(const struct lq_output *o, const struct output_file *f, const char *path,
                                     struct lq_error *err)
 {
-    uint64_t size = h->layout.file_bytes;
+    uint64_t size = f->layout.file_bytes;
     enum lq_status status = check_size_limit(size, path, err);
     if (status == LQ_OK) status = check_space(o, path, err);
-    if (status == LQ_OK && ftruncate(h->stage.fd, (off_t)size) != 0)
+    if (status == LQ_OK && ftruncate(f->stage.fd, (off_t)size) != 0)
         status = lq_error_set(err, LQ_ERR_IO, "%s: cannot make a file of %" PRIu64 " bytes: %s", path, size,
                               strerror(errno));
-    if (status != LQ_OK || fallocate(h->stage.fd, 0, 0, (off_t)size) == 0) return status;
+    if (status != LQ_OK || fallocate(f->stage.fd, 0, 0, (off_t)size) == 0) return status;
     if (errno != ENOSPC && errno != EDQUOT && errno != EFBIG && errno != EIO) return LQ_OK;
     return lq_error_set(err, LQ_ERR_IO, "%s: cannot reserve %" PRIu64 " bytes: %s", path, size, strerror(errno));
 }
 
-static enum lq_status begin(struct lq_output *o, enum lq_half half, const struct lq_kvs *kvs,
+static enum lq_status begin(struct lq_output *o, size_t file, const struct lq_kvs *kvs,
                             const struct lq_output_tensor *tensors, size_t n_tensors, uint32_t alignment,
                             struct lq_error *err)
 {
-    struct output_half *h = &o->half[half];
-    const char *path = o->place.path[half];
-    enum lq_status status = lq_layout_init(&h->layout, path, kvs, tensors, n_tensors, alignment, err);
-    if (status == LQ_OK) status = lq_kvs_copy(&h->kvs, kvs, err);
+    struct output_file *f = &o->files[file];
+    const char *path = o->place.files[file].path;
+    enum lq_status status = lq_layout_init(&f->layout, path, kvs, tensors, n_tensors, alignment, err);
+    if (status == LQ_OK) status = lq_kvs_copy(&f->kvs, kvs, err);
     if (status != LQ_OK) return status;
-    h->written = calloc(n_tensors + 1, sizeof *h->written);
-    if (h->written == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for %zu tensors", path, n_tensors);
-    if (!lq_stage_open(&h->stage, lq_place_stage_folder(&o->place), lq_place_label(&o->place, half)))
+    f->written = calloc(n_tensors + 1, sizeof *f->written);
+    if (f->written == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for %zu tensors", path, n_tensors);
+    if (!lq_stage_open(&f->stage, lq_place_stage_folder(&o->place), lq_place_label(&o->place, file)))
         return lq_place_error(&o->place, "write into folder", err);
-    status = reserve_space(o, h, path, err);
-    if (status == LQ_OK) status = lq_file_write(h->stage.fd, path, 0, h->layout.header, h->layout.header_bytes, err);
+    status = reserve_space(o, f, path, err);
+    if (status == LQ_OK) status = lq_file_write(f->stage.fd, path, 0, f->layout.header, f->layout.header_bytes, err);
     return status;
 }
 
-enum lq_status lq_output_begin(struct lq_output *o, enum lq_half half, const struct lq_kvs *kvs,
+enum lq_status lq_output_begin(struct lq_output *o, size_t file, const struct lq_kvs *kvs,
                                const struct lq_output_tensor *tensors, size_t n_tensors, uint32_t alignment,
                                struct lq_error *err)
 {
-    struct output_half *h = &o->half[half];
-    if (o->place.path[half] == NULL)
-        return lq_error_set(err, LQ_ERR_USAGE, "no path was given for this half of the model");
-    release_half(h);
-    enum lq_status status = begin(o, half, kvs, tensors, n_tensors, alignment, err);
-    if (status == LQ_OK) h->begun = true;
-    else release_half(h);
+    if (file >= o->place.n) return lq_error_set(err, LQ_ERR_USAGE, "no path was given for file %zu", file);
+    struct output_file *f = &o->files[file];
+    if (f->begun) return lq_error_set(err, LQ_ERR_USAGE, "%s: was begun already", o->place.files[file].path);
+    enum lq_status status = begin(o, file, kvs, tensors, n_tensors, alignment, err);
+    if (status == LQ_OK) f->begun = true;
+    else release_file(f);
     return status;
 }
 
-enum lq_status lq_output_write(struct lq_output *o, enum lq_half half, size_t tensor, uint64_t offset, const void *data,
+enum lq_status lq_output_write(struct lq_output *o, size_t file, size_t tensor, uint64_t offset, const void *data,
                                uint64_t size, struct lq_error *err)
 {
-    struct output_half *h = &o->half[half];
-    if (!h->begun || tensor >= h->layout.n_tensors)
+    if (file >= o->place.n || !o->files[file].begun || tensor >= o->files[file].layout.n_tensors)
         return lq_error_set(err, LQ_ERR_USAGE, "tensor %zu was never laid out", tensor);
-    const char *path = o->place.path[half];
-    const struct lq_layout_tensor *t = &h->layout.tensors[tensor];
+    struct output_file *f = &o->files[file];
+    const char *path = o->place.files[file].path;
+    const struct lq_layout_tensor *t = &f->layout.tensors[tensor];
     if (offset > t->bytes || size > t->bytes - offset)
         return lq_error_set(err, LQ_ERR_USAGE,
                             "%s: tensor '%s': %" PRIu64 " bytes at %" PRIu64 " reach beyond its %" PRIu64, path,
                             t->name, size, offset, t->bytes);
-    enum lq_status status = lq_file_write(h->stage.fd, path, t->offset + offset, data, size, err);
+    enum lq_status status = lq_file_write(f->stage.fd, path, t->offset + offset, data, size, err);
     if (status != LQ_OK) return status;
     if (size >= LARGE_PIECE)
-        sync_file_range(h->stage.fd, (off_t)(t->offset + offset), (off_t)size, SYNC_FILE_RANGE_WRITE);
-    atomic_fetch_add_explicit(&h->written[tensor], size, memory_order_relaxed);
+        sync_file_range(f->stage.fd, (off_t)(t->offset + offset), (off_t)size, SYNC_FILE_RANGE_WRITE);
+    atomic_fetch_add_explicit(&f->written[tensor], size, memory_order_relaxed);
     return LQ_OK;
 }
 
-static enum lq_status check_complete(const struct output_half *h, const char *path, struct lq_error *err)
+static enum lq_status check_complete(const struct output_file *f, const char *path, struct lq_error *err)
 {
-    if (!h->begun) return lq_error_set(err, LQ_ERR_USAGE, "%s: was never begun", path);
-    for (size_t i = 0; i < h->layout.n_tensors; i++) {
-        const struct lq_layout_tensor *t = &h->layout.tensors[i];
-        uint64_t written = atomic_load_explicit(&h->written[i], memory_order_relaxed);
+    if (!f->begun) return lq_error_set(err, LQ_ERR_USAGE, "%s: was never begun", path);
+    for (size_t i = 0; i < f->layout.n_tensors; i++) {
+        const struct lq_layout_tensor *t = &f->layout.tensors[i];
+        uint64_t written = atomic_load_explicit(&f->written[i], memory_order_relaxed);
         if (written != t->bytes)
             return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s': %" PRIu64 " of %" PRIu64 " bytes were written",
                                 path, t->name, written, t->bytes);
@@ -202,40 +209,38 @@ static enum lq_status check_complete(const struct output_half *h, const char *pa
     return LQ_OK;
 }
 
-static enum lq_status put_pair_id(struct output_half *h, const char *path, const char *pair_id, struct lq_error *err)
+static enum lq_status put_pair_id(struct output_file *f, const char *path, const char *pair_id, struct lq_error *err)
 {
-    if (h->layout.pair_id_offset == 0) return LQ_OK;
+    if (f->layout.pair_id_offset == 0) return LQ_OK;
     if (pair_id == NULL || strlen(pair_id) != LQ_PAIR_ID_LENGTH)
         return lq_error_set(err, LQ_ERR_USAGE, "%s: the pair id has not %d characters", path, LQ_PAIR_ID_LENGTH);
-    enum lq_status status = lq_kvs_set_string(&h->kvs, LQ_PAIR_ID_KEY, pair_id, err);
+    enum lq_status status = lq_kvs_set_string(&f->kvs, LQ_PAIR_ID_KEY, pair_id, err);
     if (status != LQ_OK) return status;
-    return lq_file_write(h->stage.fd, path, h->layout.pair_id_offset, pair_id, LQ_PAIR_ID_LENGTH, err);
+    return lq_file_write(f->stage.fd, path, f->layout.pair_id_offset, pair_id, LQ_PAIR_ID_LENGTH, err);
 }
 
-static enum lq_status finish_half(struct output_half *h, const char *path, const char *pair_id, struct lq_error *err)
+static enum lq_status finish_file(struct output_file *f, const char *path, const char *pair_id, struct lq_error *err)
 {
-    enum lq_status status = check_complete(h, path, err);
-    if (status == LQ_OK) status = put_pair_id(h, path, pair_id, err);
-    if (status == LQ_OK && fsync(h->stage.fd) != 0)
+    enum lq_status status = check_complete(f, path, err);
+    if (status == LQ_OK) status = put_pair_id(f, path, pair_id, err);
+    if (status == LQ_OK && fsync(f->stage.fd) != 0)
         status = lq_error_set(err, LQ_ERR_IO, "%s: cannot bring the file safely to disk: %s", path, strerror(errno));
-    if (status == LQ_OK) status = lq_verify(h->stage.fd, path, &h->layout, &h->kvs, err);
+    if (status == LQ_OK) status = lq_verify(f->stage.fd, path, &f->layout, &f->kvs, err);
     return status;
 }
 
 enum lq_status lq_output_commit(struct lq_output *o, const char *pair_id, struct lq_error *err)
 {
-    struct lq_stage stage[LQ_HALVES];
+    size_t n = o->place.n;
     enum lq_status status = LQ_OK;
-    for (int half = 0; half < LQ_HALVES && status == LQ_OK; half++)
-        if (o->place.path[half] != NULL) status = finish_half(&o->half[half], o->place.path[half], pair_id, err);
+    for (size_t i = 0; i < n && status == LQ_OK; i++)
+        status = finish_file(&o->files[i], o->place.files[i].path, pair_id, err);
     if (status != LQ_OK) return status;
-    for (int half = 0; half < LQ_HALVES; half++) stage[half] = o->half[half].stage;
+    struct lq_stage *stage = calloc(n, sizeof *stage);
+    if (stage == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu files", n);
+    for (size_t i = 0; i < n; i++) stage[i] = o->files[i].stage;
     status = lq_commit(&o->place, stage, o->force, err);
-    for (int half = 0; half < LQ_HALVES; half++) o->half[half].stage = stage[half];
+    for (size_t i = 0; i < n; i++) o->files[i].stage = stage[i];
+    free(stage);
     return status;
-}
-
-uint64_t lq_output_file_bytes(const struct lq_output *o, enum lq_half half)
-{
-    return o->half[half].layout.file_bytes;
 }

@@ -12,10 +12,11 @@
 #include "write/record.h"
 #include "write/reserve.h"
 #include "write/stage.h"
+#include "write/write.h"
 
 static const char *first_path(const struct lq_place *place)
 {
-    return place->path[0] != NULL ? place->path[0] : place->path[1];
+    return place->files[0].path;
 }
 
 enum lq_status lq_place_error(const struct lq_place *place, const char *what, struct lq_error *err)
@@ -63,34 +64,36 @@ static enum lq_status check_name(const char *path, const char *name, struct lq_e
     return LQ_OK;
 }
 
-static enum lq_status take_path(struct lq_place *place, int half, const char *path, struct lq_error *err)
+static enum lq_status take_path(struct lq_place *place, const char *path, struct lq_error *err)
 {
     const char *name;
     char *folder = split(path, &name);
-    place->path[half] = strdup(path);
-    place->name[half] = strdup(name);
+    struct lq_place_file *file = &place->files[place->n++];
+    *file = (struct lq_place_file){strdup(path), strdup(name), -1};
     enum lq_status status = check_name(path, name, err);
-    if (folder == NULL || place->path[half] == NULL || place->name[half] == NULL) status = no_memory(path, err);
+    if (folder == NULL || file->path == NULL || file->name == NULL) status = no_memory(path, err);
     if (status != LQ_OK || place->folder_path == NULL) {
         place->folder_path = folder;
         return status;
     }
     if (strcmp(folder, place->folder_path) != 0)
-        status = lq_error_set(err, LQ_ERR_USAGE, "%s: both files go into one folder, but the other one goes into '%s'",
-                              path, place->folder_path);
-    else if (strcmp(place->name[0], place->name[1]) == 0)
-        status = lq_error_set(err, LQ_ERR_USAGE, "%s: both files have this name", path);
+        status = lq_error_set(err, LQ_ERR_USAGE, "%s: all files go into one folder, but others go into '%s'", path,
+                              place->folder_path);
+    for (size_t i = 0; i + 1 < place->n && status == LQ_OK; i++)
+        if (strcmp(place->files[i].name, name) == 0)
+            status = lq_error_set(err, LQ_ERR_USAGE, "%s: two files have this name", path);
     free(folder);
     return status;
 }
 
-static enum lq_status take_paths(struct lq_place *place, const char *const path[LQ_HALVES], struct lq_error *err)
+static enum lq_status take_paths(struct lq_place *place, const char *const *paths, size_t n, struct lq_error *err)
 {
-    enum lq_status status = LQ_OK;
-    for (int half = 0; half < LQ_HALVES && status == LQ_OK; half++)
-        if (path[half] != NULL) status = take_path(place, half, path[half], err);
-    if (status == LQ_OK && place->folder_path == NULL)
-        status = lq_error_set(err, LQ_ERR_USAGE, "no output path was given");
+    if (n == 0) return lq_error_set(err, LQ_ERR_USAGE, "no output path was given");
+    if (n > LQ_OUTPUT_FILES)
+        return lq_error_set(err, LQ_ERR_USAGE, "%s: %zu files, expected at most %d", paths[0], n, LQ_OUTPUT_FILES);
+    place->files = calloc(n, sizeof *place->files);
+    enum lq_status status = place->files != NULL ? LQ_OK : no_memory(paths[0], err);
+    for (size_t i = 0; i < n && status == LQ_OK; i++) status = take_path(place, paths[i], err);
     return status;
 }
 
@@ -130,26 +133,29 @@ static enum lq_status open_place(struct lq_place *place, struct lq_error *err)
     return lq_place_error(place, "open folder", err);
 }
 
+static enum lq_status reserve_name(const struct lq_place *place, int *out, const char *name, const char *path,
+                                   struct lq_error *err)
+{
+    if (lq_reserve(out, lq_place_stage_folder(place), name)) return LQ_OK;
+    return lq_error_set(err, LQ_ERR_IO,
+                        "%s: another run is writing there; wait for it to end or choose another output", path);
+}
+
 /* Reserves the final names, or the name of the folder that is to be made. */
 static enum lq_status reserve(struct lq_place *place, struct lq_error *err)
 {
-    for (int half = 0; half < LQ_HALVES; half++) {
-        const char *name = place->folder_name != NULL ? place->folder_name : place->name[half];
-        bool again = half > 0 && place->folder_name != NULL;
-        if (name == NULL || again) continue;
-        if (!lq_reserve(&place->reservation[half], lq_place_stage_folder(place), name))
-            return lq_error_set(err, LQ_ERR_IO,
-                                "%s: another run is writing there; wait for it to end or choose another output",
-                                place->folder_name != NULL ? place->folder_path : place->path[half]);
-    }
-    return LQ_OK;
+    enum lq_status status = LQ_OK;
+    if (place->folder_name != NULL)
+        return reserve_name(place, &place->folder_reservation, place->folder_name, place->folder_path, err);
+    for (size_t i = 0; i < place->n && status == LQ_OK; i++)
+        status = reserve_name(place, &place->files[i].reservation, place->files[i].name, place->files[i].path, err);
+    return status;
 }
 
 static enum lq_status try_writing(const struct lq_place *place, struct lq_error *err)
 {
     struct lq_stage stage;
-    enum lq_half half = place->name[LQ_VISION] != NULL ? LQ_VISION : LQ_LANGUAGE;
-    if (!lq_stage_open(&stage, lq_place_stage_folder(place), lq_place_label(place, half)))
+    if (!lq_stage_open(&stage, lq_place_stage_folder(place), lq_place_label(place, 0)))
         return lq_place_error(place, place->folder >= 0 ? "write into folder" : "make folder", err);
     lq_stage_discard(&stage);
     return LQ_OK;
@@ -188,8 +194,8 @@ static void remove_if_stale(int parent, const char *name)
 static bool is_ours(const struct lq_place *place, const char *name)
 {
     if (place->folder_name != NULL) return lq_is_hidden_name(name, place->folder_name);
-    for (int half = 0; half < LQ_HALVES; half++)
-        if (place->name[half] != NULL && lq_is_hidden_name(name, place->name[half])) return true;
+    for (size_t i = 0; i < place->n; i++)
+        if (lq_is_hidden_name(name, place->files[i].name)) return true;
     return false;
 }
 
@@ -222,16 +228,17 @@ static enum lq_status check_path(int folder, const char *path, const char *name,
 enum lq_status lq_place_check(const struct lq_place *place, bool force, struct lq_error *err)
 {
     enum lq_status status = LQ_OK;
-    for (int half = 0; half < LQ_HALVES && status == LQ_OK; half++)
-        if (place->folder >= 0 && place->name[half] != NULL)
-            status = check_path(place->folder, place->path[half], place->name[half], force, err);
+    for (size_t i = 0; place->folder >= 0 && i < place->n && status == LQ_OK; i++)
+        status = check_path(place->folder, place->files[i].path, place->files[i].name, force, err);
     return status;
 }
 
-enum lq_status lq_place_open(struct lq_place *out, const char *const path[LQ_HALVES], bool force, struct lq_error *err)
+static const struct lq_place closed = {.folder_reservation = -1, .folder = -1, .parent = -1};
+
+enum lq_status lq_place_open(struct lq_place *out, const char *const *paths, size_t n, bool force, struct lq_error *err)
 {
-    struct lq_place place = {.folder = -1, .parent = -1, .reservation = {-1, -1}};
-    enum lq_status status = take_paths(&place, path, err);
+    struct lq_place place = closed;
+    enum lq_status status = take_paths(&place, paths, n, err);
     if (status == LQ_OK) status = open_place(&place, err);
     if (status == LQ_OK) status = reserve(&place, err);
     if (status == LQ_OK) status = try_writing(&place, err);
@@ -243,18 +250,25 @@ enum lq_status lq_place_open(struct lq_place *out, const char *const path[LQ_HAL
     return status;
 }
 
+static void close_if_open(int fd)
+{
+    if (fd >= 0) close(fd);
+}
+
 void lq_place_close(struct lq_place *place)
 {
-    for (int half = 0; half < LQ_HALVES; half++) {
-        free(place->path[half]);
-        free(place->name[half]);
-        if (place->reservation[half] >= 0) close(place->reservation[half]);
+    for (size_t i = 0; i < place->n; i++) {
+        free(place->files[i].path);
+        free(place->files[i].name);
+        close_if_open(place->files[i].reservation);
     }
+    free(place->files);
     free(place->folder_path);
     free(place->folder_name);
-    if (place->folder >= 0) close(place->folder);
-    if (place->parent >= 0) close(place->parent);
-    *place = (struct lq_place){.folder = -1, .parent = -1, .reservation = {-1, -1}};
+    close_if_open(place->folder_reservation);
+    close_if_open(place->folder);
+    close_if_open(place->parent);
+    *place = closed;
 }
 
 int lq_place_stage_folder(const struct lq_place *place)
@@ -262,9 +276,9 @@ int lq_place_stage_folder(const struct lq_place *place)
     return place->folder_name != NULL ? place->parent : place->folder;
 }
 
-const char *lq_place_label(const struct lq_place *place, enum lq_half half)
+const char *lq_place_label(const struct lq_place *place, size_t file)
 {
-    return place->folder_name != NULL ? place->folder_name : place->name[half];
+    return place->folder_name != NULL ? place->folder_name : place->files[file].name;
 }
 
 void lq_place_refresh(struct lq_place *place)

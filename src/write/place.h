@@ -1,44 +1,51 @@
 /* The folder and the names that an output will have, reserved for one run.
  *
- * Enters: one or two paths in the same folder, which may not exist yet (its parent must). Leaves: open folders to
- * work in.
+ * Enters: paths in one folder, which may not exist yet (its parent must). Leaves: open folders to work in.
  * Invariants: while a place is open no other run on this machine opens the same names; leftovers of a killed run on
  * them have been removed, and interrupted commits in that folder rolled forward; the folder has been written to once,
  * as a trial.
  *
  *     struct lq_place place;
- *     if (lq_place_open(&place, paths, false, &err) == LQ_OK) lq_place_close(&place);
+ *     if (lq_place_open(&place, paths, 2, false, &err) == LQ_OK) lq_place_close(&place);
  */
 #ifndef LQ_WRITE_PLACE_H
 #define LQ_WRITE_PLACE_H
 
-#include "llava_quantize/model.h"
+#include "llava_quantize/base.h"
 
-struct lq_place {
-    char *path[LQ_HALVES]; /* as given; NULL: not written */
-    char *name[LQ_HALVES]; /* the last component */
-    char *folder_path;     /* the rest, as messages show it */
-    char *folder_name;     /* last component of a folder that is still to be made, else NULL */
-    int folder;            /* -1 while the folder is missing */
-    int parent;            /* where the missing folder will be made, else -1 */
-    int reservation[LQ_HALVES];
+struct lq_place_file {
+    char *path;      /* as given */
+    char *name;      /* the last component */
+    int reservation; /* -1: none */
 };
 
-/* Errors: LQ_ERR_USAGE (existing files without `force`, a path that is a folder, names of different folders), LQ_ERR_IO
+struct lq_place {
+    struct lq_place_file *files;
+    size_t n;
+    char *folder_path;      /* as messages show it */
+    char *folder_name;      /* last component of a folder that is still to be made, else NULL */
+    int folder_reservation; /* of that folder's name */
+    int folder;             /* -1 while the folder is missing */
+    int parent;             /* where the missing folder will be made, else -1 */
+};
+
+/* Errors: LQ_ERR_USAGE (existing files without `force`, no path or too many, a path that is a folder, paths in
+ * different folders), LQ_ERR_IO
  * (no such folder, not writable, another run is at work there), LQ_ERR_FORMAT (a damaged commit record). On failure
  * nothing is held and *out is untouched. */
-enum lq_status lq_place_open(struct lq_place *out, const char *const path[LQ_HALVES], bool force, struct lq_error *err);
+enum lq_status lq_place_open(struct lq_place *out, const char *const *paths, size_t n, bool force,
+                             struct lq_error *err);
 void lq_place_close(struct lq_place *place);
 
 /* Where files are staged: the folder, or while it is missing its parent. */
 int lq_place_stage_folder(const struct lq_place *place);
-/* What staged files are called after there. */
-const char *lq_place_label(const struct lq_place *place, enum lq_half half);
+/* What a staged file is called after there. */
+const char *lq_place_label(const struct lq_place *place, size_t file);
 /* Fails when a path cannot be given to a file: something stands there that may not be replaced. */
 enum lq_status lq_place_check(const struct lq_place *place, bool force, struct lq_error *err);
 /* Looks again whether a missing folder has been made in the meantime, and takes it if so. */
 void lq_place_refresh(struct lq_place *place);
-/* "PATH: cannot WHAT: reason" from errno, with a remedy where there is one; PATH is that of the first half present. */
+/* "PATH: cannot WHAT: reason" from errno, with a remedy where there is one; PATH is that of the first file. */
 enum lq_status lq_place_error(const struct lq_place *place, const char *what, struct lq_error *err);
 
 #endif

@@ -13,22 +13,43 @@
 
 #include "base/file.h"
 #include "write/stage.h"
+#include "write/write.h"
 
 #define TITLE "llava-quantize commit 1 "
 #define SUFFIX ".lq-commit"
 
 static const char *const modes[] = {"new", "replace"};
 
-size_t lq_record_format(const struct lq_record *record, char text[LQ_RECORD_MAX])
+/* A line is shorter than this: two numbers, a name, and what stands between them. */
+enum { LINE_BYTES = NAME_MAX + 48, LARGEST = (LQ_OUTPUT_FILES + 2) * LINE_BYTES };
+
+bool lq_record_init(struct lq_record *record, bool replace, size_t n)
 {
-    int n = snprintf(text, LQ_RECORD_MAX, TITLE "%s\n", modes[record->replace]);
-    for (int i = 0; i < LQ_HALVES; i++) {
+    *record = (struct lq_record){.replace = replace, .entries = calloc(n, sizeof *record->entries)};
+    if (record->entries != NULL) record->n = n;
+    return record->entries != NULL;
+}
+
+void lq_record_release(struct lq_record *record)
+{
+    free(record->entries);
+    *record = (struct lq_record){0};
+}
+
+char *lq_record_format(const struct lq_record *record, size_t *size)
+{
+    size_t room = (record->n + 2) * LINE_BYTES;
+    char *text = malloc(room);
+    if (text == NULL) return NULL;
+    size_t n = (size_t)snprintf(text, room, TITLE "%s\n", modes[record->replace]);
+    for (size_t i = 0; i < record->n; i++) {
         const struct lq_record_entry *e = &record->entries[i];
         const char *digits = e->hidden + strlen(e->hidden) - LQ_HIDDEN_DIGITS;
-        n += snprintf(text + n, LQ_RECORD_MAX - (size_t)n, "%" PRIu64 " %s %s\n", e->inode, digits, e->final);
+        n += (size_t)snprintf(text + n, room - n, "%" PRIu64 " %s %s\n", e->inode, digits, e->final);
     }
-    uint64_t check = XXH3_64bits(text, (size_t)n);
-    return (size_t)(n + snprintf(text + n, LQ_RECORD_MAX - (size_t)n, "check %016" PRIx64 "\n", check));
+    uint64_t check = XXH3_64bits(text, n);
+    *size = n + (size_t)snprintf(text + n, room - n, "check %016" PRIx64 "\n", check);
+    return text;
 }
 
 static bool is_file_name(const char *name)
@@ -53,25 +74,53 @@ static const char *parse_entry(struct lq_record_entry *entry, const char *line)
     return lq_is_hidden_name(entry->hidden, entry->final) ? stop + 1 : NULL;
 }
 
+/* Reads every line between the title and the check; false when one is malformed or a name stands twice. */
+static bool parse_entries(struct lq_record *record, const char *line)
+{
+    for (size_t i = 0; i < record->n; i++) {
+        struct lq_record_entry *e = &record->entries[i];
+        line = parse_entry(e, line);
+        if (line == NULL) return false;
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(e->final, record->entries[k].final) == 0) return false;
+    }
+    return true;
+}
+
+static size_t count_lines(const char *text)
+{
+    size_t n = 0;
+    for (; *text != '\0'; text++) n += *text == '\n';
+    return n;
+}
+
+static bool is_written_as(const struct lq_record *record, const char *text, size_t size)
+{
+    size_t n = 0;
+    char *again = lq_record_format(record, &n);
+    bool same = again != NULL && n == size && memcmp(again, text, size) == 0;
+    free(again);
+    return same;
+}
+
 bool lq_record_parse(struct lq_record *out, const char *text, size_t size)
 {
-    struct lq_record record = {0};
-    char again[LQ_RECORD_MAX];
-    if (strncmp(text, TITLE, strlen(TITLE)) != 0) return false;
-    record.replace = text[strlen(TITLE)] == modes[1][0];
-    const char *line = strchr(text, '\n');
-    if (line == NULL) return false;
-    line++;
-    for (int i = 0; i < LQ_HALVES && line != NULL; i++) line = parse_entry(&record.entries[i], line);
-    if (line == NULL || strcmp(record.entries[0].final, record.entries[1].final) == 0) return false;
-    if (lq_record_format(&record, again) != size || memcmp(again, text, size) != 0) return false;
-    *out = record;
-    return true;
+    struct lq_record record;
+    size_t lines = count_lines(text);
+    if (lines < 3 || lines > LQ_OUTPUT_FILES + 2 || strncmp(text, TITLE, strlen(TITLE)) != 0) return false;
+    if (!lq_record_init(&record, text[strlen(TITLE)] == modes[1][0], lines - 2)) return false;
+    if (parse_entries(&record, strchr(text, '\n') + 1) && is_written_as(&record, text, size)) {
+        *out = record;
+        return true;
+    }
+    lq_record_release(&record);
+    return false;
 }
 
 void lq_record_name(const struct lq_record *record, char name[NAME_MAX + 1])
 {
-    snprintf(name, NAME_MAX + 1, ".%.*s" SUFFIX, NAME_MAX - LQ_HIDDEN_EXTRA, record->entries[LQ_LANGUAGE].final);
+    const char *last = record->entries[record->n - 1].final;
+    snprintf(name, NAME_MAX + 1, ".%.*s" SUFFIX, NAME_MAX - LQ_HIDDEN_EXTRA, last);
 }
 
 static bool is_file(int folder, const char *name, uint64_t inode)
@@ -87,7 +136,7 @@ static bool is_done(const struct lq_record_entry *e, int folder)
 
 static bool can_apply(const struct lq_record *record, int folder)
 {
-    for (int i = 0; i < LQ_HALVES; i++) {
+    for (size_t i = 0; i < record->n; i++) {
         const struct lq_record_entry *e = &record->entries[i];
         if (is_done(e, folder)) continue;
         errno = ENOENT;
@@ -101,7 +150,7 @@ static bool can_apply(const struct lq_record *record, int folder)
 bool lq_record_apply(const struct lq_record *record, int folder)
 {
     if (!can_apply(record, folder)) return false;
-    for (int i = 0; i < LQ_HALVES; i++) {
+    for (size_t i = 0; i < record->n; i++) {
         const struct lq_record_entry *e = &record->entries[i];
         if (is_done(e, folder)) continue;
         if (record->replace ? renameat(folder, e->hidden, folder, e->final) != 0
@@ -113,7 +162,7 @@ bool lq_record_apply(const struct lq_record *record, int folder)
 
 bool lq_record_undo(const struct lq_record *record, int folder)
 {
-    for (int i = 0; i < LQ_HALVES; i++) {
+    for (size_t i = 0; i < record->n; i++) {
         const struct lq_record_entry *e = &record->entries[i];
         if (is_done(e, folder) && (record->replace || !lq_rename_new(folder, e->final, folder, e->hidden)))
             return false;
@@ -121,26 +170,33 @@ bool lq_record_undo(const struct lq_record *record, int folder)
     return true;
 }
 
+/* Reads, and checks that the record stands under the name it would have. */
 static enum lq_status read_record(struct lq_record *out, int fd, const char *folder_path, const char *name,
                                   struct lq_error *err)
 {
     struct stat st;
-    char path[sizeof err->message], text[LQ_RECORD_MAX + 1] = {0};
+    char path[sizeof err->message], expected[NAME_MAX + 1], *text = NULL;
+    enum lq_status status = LQ_OK;
     snprintf(path, sizeof path, "%s/%s", folder_path, name);
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size > LQ_RECORD_MAX) goto damaged;
-    enum lq_status status = lq_file_read(fd, path, 0, text, (uint64_t)st.st_size, err);
-    if (status != LQ_OK) return status;
-    struct lq_record record;
-    char expected[NAME_MAX + 1];
-    if (!lq_record_parse(&record, text, (size_t)st.st_size)) goto damaged;
-    lq_record_name(&record, expected);
-    if (strcmp(name, expected) != 0) goto damaged;
-    *out = record;
-    return LQ_OK;
-damaged:
-    return lq_error_set(err, LQ_ERR_FORMAT,
-                        "%s: the record of an interrupted run is damaged; look at the files beside it, "
-                        "then delete it", path);
+    bool sound = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= LARGEST;
+    if (sound && (text = calloc(1, (size_t)st.st_size + 1)) == NULL)
+        return lq_error_set(err, LQ_ERR_MEMORY, "%s: not enough memory", path);
+    if (sound) status = lq_file_read(fd, path, 0, text, (uint64_t)st.st_size, err);
+    if (status != LQ_OK) goto done;
+    struct lq_record record = {0};
+    sound = sound && lq_record_parse(&record, text, (size_t)st.st_size);
+    if (sound) lq_record_name(&record, expected);
+    if (sound && strcmp(name, expected) == 0) {
+        *out = record;
+    } else {
+        lq_record_release(&record);
+        status = lq_error_set(err, LQ_ERR_FORMAT,
+                              "%s: the record of an interrupted run is damaged; look at the files beside it, then "
+                              "delete it", path);
+    }
+done:
+    free(text);
+    return status;
 }
 
 static enum lq_status finish(const struct lq_record *record, int folder, const char *folder_path, const char *name,
@@ -155,9 +211,10 @@ static enum lq_status finish(const struct lq_record *record, int folder, const c
                       : error == EEXIST ? "another file has taken the name by now"
                                         : strerror(error);
     return lq_error_set(err, LQ_ERR_IO,
-                        "%s/%s: an interrupted run was giving '%s' and '%s' their names, which cannot be "
-                        "finished: %s; look at the files, then delete this record",
-                        folder_path, name, record->entries[0].final, record->entries[1].final, why);
+                        "%s/%s: an interrupted run was giving %zu files their names, from '%s' to '%s', which cannot "
+                        "be finished: %s; look at the files, then delete this record",
+                        folder_path, name, record->n, record->entries[0].final, record->entries[record->n - 1].final,
+                        why);
 }
 
 static enum lq_status recover(int folder, const char *folder_path, const char *name, struct lq_error *err)
@@ -170,7 +227,10 @@ static enum lq_status recover(int folder, const char *folder_path, const char *n
     /* Once locked it must still be there: another run may have finished it meanwhile. */
     if (lq_lock_open_file(fd) && fstat(fd, &st) == 0 && is_file(folder, name, st.st_ino)) {
         status = read_record(&record, fd, folder_path, name, err);
-        if (status == LQ_OK) status = finish(&record, folder, folder_path, name, err);
+        if (status == LQ_OK) {
+            status = finish(&record, folder, folder_path, name, err);
+            lq_record_release(&record);
+        }
     }
     close(fd);
     return status;

@@ -1,7 +1,7 @@
 /* The commit record: what stands between two renames and makes them one.
  *
- * Enters: two synced files under hidden names in one folder. Leaves: both under their final names, now or by the next
- * run. It is a text of less than 2 KB named ".NAME.lq-commit" after the language file:
+ * Enters: synced files under hidden names in one folder. Leaves: all of them under their final names, now or by the
+ * next run. It is a short text named ".NAME.lq-commit" after the last file:
  *
  *     llava-quantize commit 1 new
  *     1234567 a1b2c3 mmproj-x.gguf
@@ -16,9 +16,8 @@
 #define LQ_WRITE_RECORD_H
 
 #include <limits.h>
-#include <stdint.h>
 
-#include "llava_quantize/model.h"
+#include "llava_quantize/base.h"
 
 struct lq_record_entry {
     uint64_t inode;
@@ -28,13 +27,16 @@ struct lq_record_entry {
 
 struct lq_record {
     bool replace;
-    struct lq_record_entry entries[LQ_HALVES];
+    size_t n; /* at least 1 */
+    struct lq_record_entry *entries;
 };
 
-enum { LQ_RECORD_MAX = 2048 };
+/* Makes room for `n` entries; false when memory is short. */
+bool lq_record_init(struct lq_record *record, bool replace, size_t n);
+void lq_record_release(struct lq_record *record);
 
-/* Writes the text and returns its length. */
-size_t lq_record_format(const struct lq_record *record, char text[LQ_RECORD_MAX]);
+/* The text, *size bytes, to be freed; NULL when memory is short. */
+char *lq_record_format(const struct lq_record *record, size_t *size);
 /* Reads a text of `size` bytes with a 0 behind it. False when it is not exactly what lq_record_format would write, or
  * names anything but files of its own folder; *out is untouched then. */
 bool lq_record_parse(struct lq_record *out, const char *text, size_t size);

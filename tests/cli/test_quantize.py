@@ -74,8 +74,9 @@ class Report(CliTest):
         self.assertRegex(report["pair_id"], r"\A[0-9a-f]{32}\Z")
         for half in ("vision", "language"):
             found = report["halves"][half]
-            self.assertEqual(set(found), {"path", "bytes", "tensors", "weights", "bytes_before", "bytes_after", "bpw",
-                                          "relative_error"})
+            self.assertEqual(set(found), {"path", "paths", "bytes", "tensors", "weights", "bytes_before", "bytes_after",
+                                          "bpw", "relative_error"})
+            self.assertEqual(found["paths"], [found["path"]])
             path = self.path(found["path"])
             self.assertEqual(found["bytes"], os.path.getsize(path))
             self.assertAlmostEqual(found["bpw"], bits_per_weight(path), places=6)
@@ -108,7 +109,8 @@ class DryRun(CliTest):
         report = json.loads(self.check(["demo/model", "out", "-n", "--json"], err="").out)
         self.assertEqual(snapshot(self.dir), before)
         self.assertEqual(set(report), {"command", "version", "recipe", "halves", "plan"})
-        self.assertEqual(set(report["halves"]["vision"]), {"tensors", "weights", "bytes_before", "bytes_after", "bpw"})
+        self.assertEqual(set(report["halves"]["vision"]), {"paths", "tensors", "weights", "bytes_before", "bytes_after",
+                                                           "bpw"})
         self.assertEqual(set(report["plan"][0]), {"name", "half", "role", "from", "to", "bytes_before", "bytes_after",
                                                   "reason"})
 

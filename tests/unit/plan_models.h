@@ -76,9 +76,9 @@ static inline void pair_init(struct pair *p, enum lq_type type)
     fill_tensors(p->vision, vision_tensors, VISION_TENSORS, type);
     fill_tensors(p->language, language_tensors, LANGUAGE_TENSORS, type);
     p->half[LQ_VISION] =
-        (struct lq_model_half){LQ_VISION, "mmproj.gguf", "clip", &p->kvs, 32, VISION_TENSORS, p->vision};
+        (struct lq_model_half){LQ_VISION, "mmproj.gguf", "clip", &p->kvs, 32, VISION_TENSORS, p->vision, 0, NULL};
     p->half[LQ_LANGUAGE] =
-        (struct lq_model_half){LQ_LANGUAGE, "model.gguf", "llama", &p->kvs, 32, LANGUAGE_TENSORS, p->language};
+        (struct lq_model_half){LQ_LANGUAGE, "model.gguf", "llama", &p->kvs, 32, LANGUAGE_TENSORS, p->language, 0, NULL};
     for (int h = 0; h < LQ_HALVES; h++) p->model.half[h] = &p->half[h];
 }
 

@@ -147,19 +147,17 @@ static void test_arrays(void **state)
 
 static void write_half(const char *path, enum lq_half half, const char *pair_id)
 {
-    const char *paths[LQ_HALVES] = {NULL, NULL};
     struct lq_output_tensor tensor = {"a.weight", LQ_TYPE_F32, 1, {4, 1, 1, 1}};
     const float data[4] = {1, 2, 3, 4};
     struct lq_output *o = NULL;
     struct lq_kvs kvs = {0};
     struct lq_error err = {0};
-    paths[half] = path;
     assert_int_equal(lq_kvs_set_string(&kvs, "general.architecture", half == LQ_VISION ? "clip" : "llama", &err),
                      LQ_OK);
     assert_int_equal(lq_kvs_set_string(&kvs, "llava_quantize.pair_id", pair_id, &err), LQ_OK);
-    assert_int_equal(lq_output_open(&o, paths, true, &err), LQ_OK);
-    assert_int_equal(lq_output_begin(o, half, &kvs, &tensor, 1, 32, &err), LQ_OK);
-    assert_int_equal(lq_output_write(o, half, 0, 0, data, sizeof data, &err), LQ_OK);
+    assert_int_equal(lq_output_open(&o, &path, 1, true, &err), LQ_OK);
+    assert_int_equal(lq_output_begin(o, 0, &kvs, &tensor, 1, 32, &err), LQ_OK);
+    assert_int_equal(lq_output_write(o, 0, 0, 0, data, sizeof data, &err), LQ_OK);
     if (lq_output_commit(o, pair_id, &err) != LQ_OK) fail_msg("%s", err.message);
     lq_output_close(o);
     lq_kvs_release(&kvs);

@@ -29,7 +29,6 @@ static void write_without(const char *key, const char *from, const char *to)
 {
     struct lq_model *model = open_vision(from);
     const struct lq_model_half *half = model->half[LQ_VISION];
-    const char *paths[LQ_HALVES] = {[LQ_VISION] = to};
     struct lq_output_tensor *tensors = calloc(half->n_tensors, sizeof *tensors);
     struct lq_output *o = NULL;
     struct lq_kvs kvs = {0};
@@ -48,13 +47,13 @@ static void write_without(const char *key, const char *from, const char *to)
         tensors[i] = (struct lq_output_tensor){.name = t->name, .type = t->type, .n_dims = t->n_dims};
         memcpy(tensors[i].ne, t->ne, sizeof tensors[i].ne);
     }
-    assert_int_equal(lq_output_open(&o, paths, true, &err), LQ_OK);
-    assert_int_equal(lq_output_begin(o, LQ_VISION, &kvs, tensors, half->n_tensors, 32, &err), LQ_OK);
+    assert_int_equal(lq_output_open(&o, &to, 1, true, &err), LQ_OK);
+    assert_int_equal(lq_output_begin(o, 0, &kvs, tensors, half->n_tensors, 32, &err), LQ_OK);
     for (size_t i = 0; i < half->n_tensors; i++) {
         const struct lq_tensor *t = &half->tensors[i];
         void *data = malloc(t->bytes);
         assert_int_equal(lq_model_read(model, t, 0, t->rows, data, &err), LQ_OK);
-        assert_int_equal(lq_output_write(o, LQ_VISION, i, 0, data, t->bytes, &err), LQ_OK);
+        assert_int_equal(lq_output_write(o, 0, i, 0, data, t->bytes, &err), LQ_OK);
         free(data);
     }
     assert_int_equal(lq_output_commit(o, pair_id, &err), LQ_OK);

@@ -15,7 +15,7 @@ static char folder[64];
 /* One half to write: what tests vary, 0 or NULL where it is absent. */
 struct half {
     const char *file, *architecture, *type, *projector, *pair_id, *source;
-    uint32_t width, split;
+    uint32_t width;
     bool old_ffn_names;
 };
 
@@ -49,7 +49,7 @@ static void make(const struct half *h)
         {"llava_quantize.source", h->source},
     };
     bool vision = h->projector != NULL;
-    uint64_t offset = 0, n_kvs = 2;
+    uint64_t offset = 0, n_kvs = 1;
     for (size_t i = 0; i < 5; i++) n_kvs += texts[i].value != NULL;
     b.n = 0;
     put_gguf_head(&b, 3, vision ? 3 : 1, n_kvs);
@@ -57,7 +57,6 @@ static void make(const struct half *h)
         if (texts[i].value != NULL) put_gguf_text(&b, texts[i].key, texts[i].value);
     snprintf(key, sizeof key, "%s.embedding_length", vision ? "clip.vision" : "llama");
     put_gguf_u32(&b, key, vision ? 16 : h->width);
-    put_gguf_u32(&b, "split.count", h->split);
     if (vision)
         put_vision_tensors(&b, h, &offset);
     else
@@ -249,17 +248,6 @@ static void pair_ids_must_match_unless_named(void **state)
     opens("m-F16.gguf", "mmproj-m-F16.gguf", -1, "m-F16.gguf", "mmproj-m-F16.gguf", "m");
 }
 
-static void split_models_are_refused_with_the_remedy(void **state)
-{
-    (void)state;
-    struct half part = language;
-    part.split = 3;
-    make(&part);
-    refused("m-F16.gguf", NULL, -1, LQ_ERR_UNSUPPORTED,
-            "FOLDER/m-F16.gguf: one of 3 parts of a split model; join them first: llama-gguf-split --merge FIRST-PART "
-            "OUT.gguf");
-}
-
 static void an_architecture_is_needed(void **state)
 {
     (void)state;
@@ -325,7 +313,6 @@ int main(void)
         TEST(an_empty_folder),
         TEST(widths_must_match),
         TEST(pair_ids_must_match_unless_named),
-        TEST(split_models_are_refused_with_the_remedy),
         TEST(an_architecture_is_needed),
         TEST(old_towers_name_their_ffn_the_other_way_round),
         TEST(an_earlier_run_names_the_source),

@@ -163,11 +163,17 @@ static enum lq_status paths_for(const char *input, bool vision_only, const char 
 {
     struct lq_model *model = NULL;
     struct lq_plan *plan = NULL;
+    struct lq_quantize_file *files = NULL;
+    size_t n = 0;
     struct lq_model_options options = {.only = vision_only ? LQ_VISION : -1};
     struct lq_plan_request request = {.spec = "Q8_0"};
+    struct lq_quantize_options wishes = {.output = output};
     assert_int_equal(lq_model_open(&model, input, &options, err), LQ_OK);
     assert_int_equal(lq_plan_build(&plan, model, &request, err), LQ_OK);
-    enum lq_status status = lq_quantize_paths(model, plan, output, path, err);
+    enum lq_status status = lq_quantize_files(&files, &n, model, plan, &wishes, err);
+    path[LQ_VISION] = path[LQ_LANGUAGE] = NULL;
+    for (size_t i = 0; i < n; i++) path[files[i].half] = strdup(files[i].path);
+    lq_quantize_files_free(files, n);
     lq_plan_free(plan);
     lq_model_free(model);
     return status;

@@ -19,12 +19,10 @@ struct made_tensor {
 /* Writes one half of any content under `path`, replacing what is there. */
 static inline void make_gguf(const char *path, enum lq_half half, const struct made_tensor *made, size_t n)
 {
-    const char *paths[LQ_HALVES] = {NULL, NULL};
     struct lq_output_tensor tensors[16];
     struct lq_output *o = NULL;
     struct lq_kvs kvs = {0};
     struct lq_error err = {0};
-    paths[half] = path;
     for (size_t i = 0; i < n; i++) {
         tensors[i] = (struct lq_output_tensor){made[i].name, made[i].type, made[i].n_dims, {1, 1, 1, 1}};
         memcpy(tensors[i].ne, made[i].ne, made[i].n_dims * sizeof made[i].ne[0]);
@@ -32,11 +30,11 @@ static inline void make_gguf(const char *path, enum lq_half half, const struct m
     lq_kvs_set_string(&kvs, "general.architecture", half == LQ_VISION ? "clip" : "llama", &err);
     lq_kvs_set_string(&kvs, "split.no", "left over", &err);
     lq_kvs_set_string(&kvs, "llava_quantize.pair_id", FIXTURE_ID, &err);
-    assert_int_equal(lq_output_open(&o, paths, true, &err), LQ_OK);
-    assert_int_equal(lq_output_begin(o, half, &kvs, tensors, n, 32, &err), LQ_OK);
+    assert_int_equal(lq_output_open(&o, &path, 1, true, &err), LQ_OK);
+    assert_int_equal(lq_output_begin(o, 0, &kvs, tensors, n, 32, &err), LQ_OK);
     for (size_t i = 0; i < n; i++) {
         uint64_t *ne = tensors[i].ne, bytes = ne[1] * ne[2] * ne[3] * lq_format_row_bytes(made[i].type, ne[0]);
-        assert_int_equal(lq_output_write(o, half, i, 0, made[i].data, bytes, &err), LQ_OK);
+        assert_int_equal(lq_output_write(o, 0, i, 0, made[i].data, bytes, &err), LQ_OK);
     }
     if (lq_output_commit(o, FIXTURE_ID, &err) != LQ_OK) fail_msg("%s", err.message);
     lq_output_close(o);
@@ -69,7 +67,8 @@ struct ask {
     const struct lq_imatrix *imatrix;
     const struct lq_hooks *hooks;
     const char *pattern, *type; /* one --type rule */
-    bool vision_only;
+    bool vision_only, keep_split;
+    uint64_t split_size;
 };
 
 /* Opens, plans, quantises. The caller releases `result` after LQ_OK. `first_type`, if given: the first entry's final
@@ -84,7 +83,8 @@ static inline enum lq_status quantize(const struct ask *ask, struct lq_quantize_
     struct lq_plan_request request = {
         .spec = ask->spec, .rules = &rule, .n_rules = ask->pattern != NULL, .imatrix = ask->imatrix};
     struct lq_quantize_options options = {
-        .output = ask->output, .force = true, .threads = ask->threads, .imatrix = ask->imatrix, .hooks = ask->hooks};
+        .output = ask->output, .force = true, .threads = ask->threads, .imatrix = ask->imatrix, .hooks = ask->hooks,
+        .keep_split = ask->keep_split, .split_size = ask->split_size};
     enum lq_status status = lq_model_open(&model, ask->input, &model_options, err);
     if (status == LQ_OK) status = lq_plan_build(&plan, model, &request, err);
     if (status == LQ_OK) status = lq_quantize(model, plan, &options, result, err);

@@ -58,23 +58,21 @@ static void gives_the_bytes_of_gguf_py(void **state)
     struct lq_kvs kvs = {0};
     struct lq_output *o = NULL;
     char *path = fixture_path(*state, "x.gguf"), *found, *expected;
-    const char *const paths[LQ_HALVES] = {path, NULL};
     size_t found_size, expected_size;
     set_golden_kvs(&kvs, &err);
-    assert_int_equal(lq_output_open(&o, paths, false, &err), LQ_OK);
-    assert_int_equal(lq_output_begin(o, LQ_VISION, &kvs, golden_tensors, 4, 32, &err), LQ_OK);
+    assert_int_equal(lq_output_open(&o, (const char *[]){path}, 1, false, &err), LQ_OK);
+    assert_int_equal(lq_output_begin(o, 0, &kvs, golden_tensors, 4, 32, &err), LQ_OK);
     for (size_t i = 4; i-- > 0;) {
         uint8_t *data = pattern(golden_sizes[i]);
         uint64_t split = golden_sizes[i] / 3;
-        assert_int_equal(lq_output_write(o, LQ_VISION, i, split, data + split, golden_sizes[i] - split, &err), LQ_OK);
-        assert_int_equal(lq_output_write(o, LQ_VISION, i, 0, data, split, &err), LQ_OK);
+        assert_int_equal(lq_output_write(o, 0, i, split, data + split, golden_sizes[i] - split, &err), LQ_OK);
+        assert_int_equal(lq_output_write(o, 0, i, 0, data, split, &err), LQ_OK);
         free(data);
     }
     assert_int_equal(lq_output_commit(o, "0123456789abcdef0123456789abcdef", &err), LQ_OK);
     assert_int_equal(lq_file_load(path, 1 << 20, &found, &found_size, &err), LQ_OK);
     assert_int_equal(lq_file_load(LQ_TESTS "/golden/write.gguf", 1 << 20, &expected, &expected_size, &err), LQ_OK);
     assert_int_equal(found_size, expected_size);
-    assert_int_equal(lq_output_file_bytes(o, LQ_VISION), expected_size);
     assert_memory_equal(found, expected, expected_size);
     lq_output_close(o);
     lq_kvs_release(&kvs);
@@ -143,11 +141,11 @@ static void writes_pairs_and_halves_into_any_folder(void **state)
         assert_true(asprintf(&folder, "%s%s", (char *)*state, cases[i].folder) > 0);
         vision = fixture_path(folder, "mmproj-m.gguf");
         language = fixture_path(folder, "m.gguf");
-        assert_int_equal(fixture_write((const char *[]){vision, language}, false, '1', &err), LQ_OK);
+        assert_int_equal(fixture_write(vision, language, false, '1', &err), LQ_OK);
         assert_state(*state, cases[i].state);
-        assert_int_equal(fixture_write((const char *[]){NULL, language}, false, '2', &err), LQ_ERR_USAGE);
-        assert_int_equal(fixture_write((const char *[]){NULL, language}, true, '2', &err), LQ_OK);
-        assert_int_equal(fixture_write((const char *[]){vision, language}, true, '3', &err), LQ_OK);
+        assert_int_equal(fixture_write_one(language, false, '2', &err), LQ_ERR_USAGE);
+        assert_int_equal(fixture_write_one(language, true, '2', &err), LQ_OK);
+        assert_int_equal(fixture_write(vision, language, true, '3', &err), LQ_OK);
         assert_int_equal(fixture_read(vision), '3');
         assert_int_equal(fixture_read(language), '3');
         fixture_empty(*state);
@@ -162,9 +160,9 @@ static void works_with_relative_paths(void **state)
     struct lq_error err = {0};
     char *before = getcwd(NULL, 0);
     assert_int_equal(chdir(*state), 0);
-    assert_int_equal(fixture_write((const char *[]){"v.gguf", "l.gguf"}, false, '1', &err), LQ_OK);
-    assert_int_equal(fixture_write((const char *[]){NULL, "sub/l.gguf"}, false, '2', &err), LQ_OK);
-    assert_int_equal(fixture_write((const char *[]){"sub/../w.gguf", NULL}, false, '3', &err), LQ_OK);
+    assert_int_equal(fixture_write("v.gguf", "l.gguf", false, '1', &err), LQ_OK);
+    assert_int_equal(fixture_write_one("sub/l.gguf", false, '2', &err), LQ_OK);
+    assert_int_equal(fixture_write_one("sub/../w.gguf", false, '3', &err), LQ_OK);
     assert_int_equal(chdir(before), 0);
     free(before);
     assert_state(*state, "l.gguf:1 sub/(l.gguf:2) v.gguf:1 w.gguf:3");
@@ -184,9 +182,9 @@ static void refuses_bad_places(void **state)
         {NULL, "%s/..", "%s/..: is the path of a folder, expected that of a file", LQ_ERR_USAGE, true},
         {NULL, "", ": is the path of a folder, expected that of a file", LQ_ERR_USAGE, true},
         {NULL, "%s/a\nb", "%s/a\nb: control character 10 in the file name", LQ_ERR_USAGE, true},
-        {"%s/x.gguf", "%s/x.gguf", "%s/x.gguf: both files have this name", LQ_ERR_USAGE, false},
+        {"%s/x.gguf", "%s/x.gguf", "%s/x.gguf: two files have this name", LQ_ERR_USAGE, false},
         {"%s/x.gguf", "%s/d.gguf/y.gguf",
-         "%s/d.gguf/y.gguf: both files go into one folder, but the other one goes into '%s'", LQ_ERR_USAGE, false},
+         "%s/d.gguf/y.gguf: all files go into one folder, but others go into '%s'", LQ_ERR_USAGE, false},
         {NULL, "%s/no/such/x.gguf",
          "%s/no/such/x.gguf: cannot open folder '%s/no': No such file or directory; make it first or choose another "
          "one",
@@ -199,7 +197,7 @@ static void refuses_bad_places(void **state)
          *gone = fixture_path(folder, "nothing");
     struct lq_error err = {0};
     char before[STATE_SIZE];
-    assert_int_equal(fixture_write((const char *[]){NULL, old}, false, '1', &err), LQ_OK);
+    assert_int_equal(fixture_write_one(old, false, '1', &err), LQ_OK);
     assert_int_equal(mkdir(dir, 0777) | symlink("old.gguf", link) | symlink("gone", gone) | mkfifo(fifo, 0666), 0);
     unlink(fifo);
     fixture_state(folder, before);
@@ -210,8 +208,11 @@ static void refuses_bad_places(void **state)
         if (cases[i].vision != NULL) snprintf(vision, sizeof vision, cases[i].vision, folder);
         if (cases[i].language != NULL) snprintf(language, sizeof language, cases[i].language, folder);
         snprintf(message, sizeof message, cases[i].message, folder, folder);
-        const char *const paths[] = {cases[i].vision ? vision : NULL, cases[i].language ? language : NULL};
-        assert_int_equal(lq_output_open(&o, paths, cases[i].force, &err), cases[i].status);
+        const char *paths[2];
+        size_t n = 0;
+        if (cases[i].vision != NULL) paths[n++] = vision;
+        if (cases[i].language != NULL) paths[n++] = language;
+        assert_int_equal(lq_output_open(&o, paths, n, cases[i].force, &err), cases[i].status);
         assert_string_equal(err.message, message);
         assert_null(o);
         unlink(fifo);
@@ -228,9 +229,9 @@ static void replaces_a_link_and_not_what_it_points_to(void **state)
 {
     struct lq_error err = {0};
     char *target = fixture_path(*state, "target.gguf"), *link = fixture_path(*state, "link.gguf");
-    assert_int_equal(fixture_write((const char *[]){NULL, target}, false, '1', &err), LQ_OK);
+    assert_int_equal(fixture_write_one(target, false, '1', &err), LQ_OK);
     assert_int_equal(symlink("target.gguf", link), 0);
-    assert_int_equal(fixture_write((const char *[]){NULL, link}, true, '2', &err), LQ_OK);
+    assert_int_equal(fixture_write_one(link, true, '2', &err), LQ_OK);
     assert_state(*state, "link.gguf:2 target.gguf:1");
     free(target);
     free(link);
@@ -242,7 +243,7 @@ static void follows_a_link_to_a_folder(void **state)
     char *folder = fixture_path(*state, "real"), *link = fixture_path(*state, "link"),
          *path = fixture_path(link, "x.gguf");
     assert_int_equal(mkdir(folder, 0777) | symlink("real", link), 0);
-    assert_int_equal(fixture_write((const char *[]){NULL, path}, false, '1', &err), LQ_OK);
+    assert_int_equal(fixture_write_one(path, false, '1', &err), LQ_OK);
     unlink(link);
     assert_state(*state, "real/(x.gguf:1)");
     free(folder);
@@ -258,7 +259,7 @@ static void permissions_follow_the_umask(void **state)
          *vision = fixture_path(folder, "v.gguf");
     mode_t before = umask(027);
     for (int pass = 0; pass < 2; pass++) { /* a new folder, then replacing in an existing one */
-        assert_int_equal(fixture_write((const char *[]){vision, language}, true, '1', &err), LQ_OK);
+        assert_int_equal(fixture_write(vision, language, true, '1', &err), LQ_OK);
         assert_int_equal(stat(folder, &st), 0);
         assert_int_equal(st.st_mode & 07777, 0750);
         assert_int_equal(stat(language, &st), 0);
@@ -277,43 +278,86 @@ static void an_incomplete_file_gets_no_name(void **state)
     struct lq_output *o = NULL;
     char *vision = fixture_path(*state, "v"), *language = fixture_path(*state, "l"), message[512];
     const char *const paths[] = {vision, language};
-    assert_int_equal(lq_output_open(&o, paths, false, &err), LQ_OK);
-    assert_int_equal(fixture_begin(o, LQ_VISION, &err) | fixture_fill(o, LQ_VISION, '1', &err), LQ_OK);
+    assert_int_equal(lq_output_open(&o, paths, 2, false, &err), LQ_OK);
+    assert_int_equal(fixture_begin(o, 0, &err) | fixture_fill(o, 0, '1', &err), LQ_OK);
     assert_int_equal(lq_output_commit(o, FIXTURE_ID, &err), LQ_ERR_USAGE);
     snprintf(message, sizeof message, "%s: was never begun", language);
     assert_string_equal(err.message, message);
-    assert_int_equal(fixture_begin(o, LQ_LANGUAGE, &err), LQ_OK);
-    assert_int_equal(lq_output_write(o, LQ_LANGUAGE, 0, 0, "0123456789", 10, &err), LQ_OK);
+    assert_int_equal(fixture_begin(o, 1, &err), LQ_OK);
+    assert_int_equal(lq_output_write(o, 1, 0, 0, "0123456789", 10, &err), LQ_OK);
     assert_int_equal(lq_output_commit(o, FIXTURE_ID, &err), LQ_ERR_USAGE);
     snprintf(message, sizeof message, "%s: tensor 'a.weight': 10 of 204 bytes were written", language);
     assert_string_equal(err.message, message);
-    assert_int_equal(lq_output_write(o, LQ_LANGUAGE, 0, 200, "0123456789", 10, &err), LQ_ERR_USAGE);
+    assert_int_equal(lq_output_write(o, 1, 0, 200, "0123456789", 10, &err), LQ_ERR_USAGE);
     snprintf(message, sizeof message, "%s: tensor 'a.weight': 10 bytes at 200 reach beyond its 204", language);
     assert_string_equal(err.message, message);
-    assert_int_equal(lq_output_write(o, LQ_LANGUAGE, 2, 0, "0123456789", 10, &err), LQ_ERR_USAGE);
+    assert_int_equal(lq_output_write(o, 1, 2, 0, "0123456789", 10, &err), LQ_ERR_USAGE);
     lq_output_close(o);
     assert_state(*state, "");
     free(vision);
     free(language);
 }
 
-static void beginning_again_starts_anew(void **state)
+static void misuse_is_refused(void **state)
 {
+    enum { MANY = LQ_OUTPUT_FILES + 1 };
     struct lq_error err = {0};
     struct lq_output *o = NULL;
-    char *language = fixture_path(*state, "l.gguf");
-    const char *const paths[] = {NULL, language};
-    assert_int_equal(lq_output_open(&o, paths, false, &err), LQ_OK);
-    assert_int_equal(fixture_begin(o, LQ_VISION, &err), LQ_ERR_USAGE);
-    assert_int_equal(fixture_begin(o, LQ_LANGUAGE, &err) | fixture_fill(o, LQ_LANGUAGE, '1', &err), LQ_OK);
-    assert_int_equal(fixture_begin(o, LQ_LANGUAGE, &err), LQ_OK);
+    char *language = fixture_path(*state, "l.gguf"), message[512];
+    const char *paths[MANY];
+    for (int i = 0; i < MANY; i++) paths[i] = language;
+    assert_int_equal(lq_output_open(&o, paths, MANY, false, &err), LQ_ERR_USAGE);
+    snprintf(message, sizeof message, "%s: 257 files, expected at most 256", language);
+    assert_string_equal(err.message, message);
+    assert_int_equal(lq_output_open(&o, paths, 1, false, &err), LQ_OK);
+    assert_int_equal(fixture_begin(o, 1, &err), LQ_ERR_USAGE);
+    assert_int_equal(fixture_begin(o, 0, &err), LQ_OK);
+    assert_int_equal(fixture_begin(o, 0, &err), LQ_ERR_USAGE);
     assert_int_equal(lq_output_commit(o, FIXTURE_ID, &err), LQ_ERR_USAGE);
-    assert_int_equal(fixture_fill(o, LQ_LANGUAGE, '2', &err), LQ_OK);
+    assert_int_equal(fixture_fill(o, 0, '2', &err), LQ_OK);
+    assert_int_equal(fixture_fill(o, 1, '2', &err), LQ_ERR_USAGE);
     assert_int_equal(lq_output_commit(o, "short", &err), LQ_ERR_USAGE);
     assert_int_equal(lq_output_commit(o, FIXTURE_ID, &err), LQ_OK);
     lq_output_close(o);
     assert_state(*state, "l.gguf:2");
     free(language);
+}
+
+/* Most files that one commit may hold, over as many that stand there. */
+static void many_files_go_together(void **state)
+{
+    char *paths[LQ_OUTPUT_FILES], name[32];
+    struct lq_error err = {0};
+    for (int i = 0; i < LQ_OUTPUT_FILES; i++) {
+        snprintf(name, sizeof name, "m-%05d.gguf", i);
+        paths[i] = fixture_path(*state, name);
+    }
+    for (char fill = '1'; fill <= '2'; fill++) {
+        if (fixture_write_all((const char *const *)paths, LQ_OUTPUT_FILES, true, fill, &err) != LQ_OK)
+            fail_msg("%s", err.message);
+        for (int i = 0; i < LQ_OUTPUT_FILES; i++) assert_int_equal(fixture_read(paths[i]), fill);
+    }
+    for (int i = 0; i < LQ_OUTPUT_FILES; i++) free(paths[i]);
+}
+
+static void sizes_are_known_beforehand(void **state)
+{
+    struct lq_error err = {0};
+    struct lq_layout layout;
+    struct lq_layout_size size;
+    struct lq_kvs kvs = {0};
+    (void)state;
+    set_golden_kvs(&kvs, &err);
+    lq_layout_size_begin(&size, &kvs, 32);
+    for (size_t n = 0; n <= 4; n++) {
+        assert_int_equal(lq_layout_init(&layout, "o", &kvs, golden_tensors, n, 32, &err), LQ_OK);
+        assert_int_equal(lq_layout_size_file(&size), layout.file_bytes);
+        lq_layout_release(&layout);
+        if (n < 4) lq_layout_size_add(&size, golden_tensors[n].name, golden_tensors[n].n_dims, golden_sizes[n]);
+    }
+    lq_layout_size_add(&size, "huge", 1, UINT64_MAX - 100);
+    assert_int_equal(lq_layout_size_file(&size), UINT64_MAX);
+    lq_kvs_release(&kvs);
 }
 
 /* A second run on the same names, or into the same missing folder, is refused; one beside it is not. */
@@ -324,22 +368,22 @@ static void two_runs_on_one_target_are_refused(void **state)
          *c = fixture_path(*state, "new/c.gguf");
     char *d = fixture_path(*state, "new/d.gguf"), message[512];
     struct lq_output *first = NULL, *second = NULL, *third = NULL, *none = NULL;
-    assert_int_equal(lq_output_open(&first, (const char *[]){NULL, a}, false, &err), LQ_OK);
-    assert_int_equal(lq_output_open(&second, (const char *[]){NULL, b}, false, &err), LQ_OK);
-    assert_int_equal(lq_output_open(&third, (const char *[]){NULL, c}, false, &err), LQ_OK);
-    assert_int_equal(lq_output_open(&none, (const char *[]){b, a}, true, &err), LQ_ERR_IO);
+    assert_int_equal(lq_output_open(&first, (const char *[]){a}, 1, false, &err), LQ_OK);
+    assert_int_equal(lq_output_open(&second, (const char *[]){b}, 1, false, &err), LQ_OK);
+    assert_int_equal(lq_output_open(&third, (const char *[]){c}, 1, false, &err), LQ_OK);
+    assert_int_equal(lq_output_open(&none, (const char *[]){b, a}, 2, true, &err), LQ_ERR_IO);
     snprintf(message, sizeof message, "%s: another run is writing there; wait for it to end or choose another output",
              b);
     assert_string_equal(err.message, message);
-    assert_int_equal(lq_output_open(&none, (const char *[]){NULL, d}, true, &err), LQ_ERR_IO);
+    assert_int_equal(lq_output_open(&none, (const char *[]){d}, 1, true, &err), LQ_ERR_IO);
     snprintf(message, sizeof message,
              "%s/new: another run is writing there; wait for it to end or choose another output", (char *)*state);
     assert_string_equal(err.message, message);
     lq_output_close(first);
     lq_output_close(second);
     lq_output_close(third);
-    assert_int_equal(fixture_write((const char *[]){NULL, d}, false, '1', &err), LQ_OK);
-    assert_int_equal(fixture_write((const char *[]){b, a}, false, '1', &err), LQ_OK);
+    assert_int_equal(fixture_write_one(d, false, '1', &err), LQ_OK);
+    assert_int_equal(fixture_write(b, a, false, '1', &err), LQ_OK);
     free(a);
     free(b);
     free(c);
@@ -354,8 +398,8 @@ static void a_name_taken_meanwhile_is_not_replaced(void **state)
          *b = fixture_path(folder, "b.gguf");
     for (int taken = 0; taken < 2; taken++) {
         struct lq_output *o = NULL;
-        assert_int_equal(lq_output_open(&o, (const char *[]){a, b}, false, &err), LQ_OK);
-        for (int half = 0; half < LQ_HALVES; half++)
+        assert_int_equal(lq_output_open(&o, (const char *[]){a, b}, 2, false, &err), LQ_OK);
+        for (size_t half = 0; half < 2; half++)
             assert_int_equal(fixture_begin(o, half, &err) | fixture_fill(o, half, '1', &err), LQ_OK);
         assert_int_equal(mkdir(folder, 0777), 0);
         if (taken) assert_int_equal(symlink("gone", b), 0);
@@ -377,7 +421,7 @@ static void fills_in_the_pair_id(void **state)
     const char *id;
     size_t length;
     char *path = fixture_path(*state, "l.gguf");
-    assert_int_equal(fixture_write((const char *[]){NULL, path}, false, '1', &err), LQ_OK);
+    assert_int_equal(fixture_write_one(path, false, '1', &err), LQ_OK);
     assert_int_equal(lq_source_open(&s, path, &err), LQ_OK);
     assert_true(lq_kvs_get_string(&s->kvs, "llava_quantize.pair_id", &id, &length));
     assert_int_equal(length, 32);
@@ -400,7 +444,9 @@ int main(void)
         TEST(follows_a_link_to_a_folder),
         TEST(permissions_follow_the_umask),
         TEST(an_incomplete_file_gets_no_name),
-        TEST(beginning_again_starts_anew),
+        TEST(misuse_is_refused),
+        TEST(many_files_go_together),
+        TEST(sizes_are_known_beforehand),
         TEST(two_runs_on_one_target_are_refused),
         TEST(a_name_taken_meanwhile_is_not_replaced),
         TEST(fills_in_the_pair_id),

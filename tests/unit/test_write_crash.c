@@ -1,4 +1,4 @@
-/* Kills and failing system calls at every step of writing: afterwards there is the old pair or the new one, never a
+/* Kills and failing system calls at every step of writing: afterwards there are the old files or the new ones, never a
  * mixture.
  *
  * The program's own definitions of the calls below take the place of the C library's, so that a test can count them,
@@ -95,53 +95,76 @@ ssize_t pwrite(int fd, const void *data, size_t n, off_t offset)
     return step("pwrite") ? -1 : (ssize_t)syscall(SYS_pwrite64, fd, data, n, offset);
 }
 
+enum { MOST_FILES = 4 };
+
 struct situation {
     const char *name, *folder; /* within the test's folder, NULL: itself */
-    bool vision, language, old, force;
+    const char *files[MOST_FILES], *old[MOST_FILES];
+    bool force;
     const char *before, *after;
 };
 
+#define VISION "v.gguf"
+#define LANGUAGE "l.gguf"
+#define SHARDS "a-1.gguf", "a-2.gguf", "a-3.gguf"
+
 static const struct situation situations[] = {
-    {"pair, new folder", "n", true, true, false, false, "", "n/(l.gguf:2 v.gguf:2)"},
-    {"half, new folder", "n", false, true, false, false, "", "n/(l.gguf:2)"},
-    {"pair", NULL, true, true, false, false, "", "l.gguf:2 v.gguf:2"},
-    {"pair over a pair", NULL, true, true, true, true, "l.gguf:1 v.gguf:1", "l.gguf:2 v.gguf:2"},
-    {"half", NULL, true, false, false, false, "", "v.gguf:2"},
-    {"half over a pair", NULL, false, true, true, true, "l.gguf:1 v.gguf:1", "l.gguf:2 v.gguf:1"},
+    {"pair, new folder", "n", {VISION, LANGUAGE}, {NULL}, false, "", "n/(l.gguf:2 v.gguf:2)"},
+    {"half, new folder", "n", {LANGUAGE}, {NULL}, false, "", "n/(l.gguf:2)"},
+    {"pair", NULL, {VISION, LANGUAGE}, {NULL}, false, "", "l.gguf:2 v.gguf:2"},
+    {"pair over a pair", NULL, {VISION, LANGUAGE}, {VISION, LANGUAGE}, true, "l.gguf:1 v.gguf:1", "l.gguf:2 v.gguf:2"},
+    {"half", NULL, {VISION}, {NULL}, false, "", "v.gguf:2"},
+    {"half over a pair", NULL, {LANGUAGE}, {VISION, LANGUAGE}, true, "l.gguf:1 v.gguf:1", "l.gguf:2 v.gguf:1"},
+    {"shards, new folder", "n", {VISION, SHARDS}, {NULL}, false, "",
+     "n/(a-1.gguf:2 a-2.gguf:2 a-3.gguf:2 v.gguf:2)"},
+    {"shards", NULL, {VISION, SHARDS}, {NULL}, false, "", "a-1.gguf:2 a-2.gguf:2 a-3.gguf:2 v.gguf:2"},
+    {"shards over shards", NULL, {VISION, SHARDS}, {VISION, SHARDS}, true,
+     "a-1.gguf:1 a-2.gguf:1 a-3.gguf:1 v.gguf:1", "a-1.gguf:2 a-2.gguf:2 a-3.gguf:2 v.gguf:2"},
 };
 enum { SITUATIONS = sizeof situations / sizeof *situations };
 
 /* Each situation is tried on three kinds of file system. */
 enum { FILE_SYSTEMS = 3 };
 
-struct scene { char *vision, *language; };
+struct scene { char *path[MOST_FILES]; size_t n; };
 
-static struct scene prepare(const struct situation *s, const char *folder, int file_system)
+static struct scene make_scene(const char *const names[MOST_FILES], const char *folder)
 {
-    struct lq_error err = {0};
-    char *inner = s->folder != NULL ? fixture_path(folder, s->folder) : strdup(folder);
-    struct scene scene = {fixture_path(inner, "v.gguf"), fixture_path(inner, "l.gguf")};
-    memset(&faults, 0, sizeof faults);
-    fixture_empty(folder);
-    if (s->old)
-        assert_int_equal(fixture_write((const char *[]){scene.vision, scene.language}, false, '1', &err), LQ_OK);
-    assert_state(folder, s->before);
-    faults.no_unnamed = file_system > 0;
-    faults.no_flags = file_system > 1;
-    free(inner);
+    struct scene scene = {{NULL}, 0};
+    for (; scene.n < MOST_FILES && names[scene.n] != NULL; scene.n++)
+        scene.path[scene.n] = fixture_path(folder, names[scene.n]);
     return scene;
 }
 
 static void release(struct scene *scene)
 {
-    free(scene->vision);
-    free(scene->language);
+    for (size_t i = 0; i < scene->n; i++) free(scene->path[i]);
+}
+
+static enum lq_status write_scene(const struct scene *scene, bool force, char fill, struct lq_error *err)
+{
+    return fixture_write_all((const char *const *)scene->path, scene->n, force, fill, err);
+}
+
+static struct scene prepare(const struct situation *s, const char *folder, int file_system)
+{
+    struct lq_error err = {0};
+    char *inner = s->folder != NULL ? fixture_path(folder, s->folder) : strdup(folder);
+    struct scene scene = make_scene(s->files, inner), old = make_scene(s->old, inner);
+    memset(&faults, 0, sizeof faults);
+    fixture_empty(folder);
+    if (old.n > 0) assert_int_equal(write_scene(&old, false, '1', &err), LQ_OK);
+    assert_state(folder, s->before);
+    faults.no_unnamed = file_system > 0;
+    faults.no_flags = file_system > 1;
+    release(&old);
+    free(inner);
+    return scene;
 }
 
 static enum lq_status run(const struct situation *s, const struct scene *scene, struct lq_error *err)
 {
-    const char *const paths[] = {s->vision ? scene->vision : NULL, s->language ? scene->language : NULL};
-    return fixture_write(paths, s->force, '2', err);
+    return write_scene(scene, s->force, '2', err);
 }
 
 /* What the next run does first. */
@@ -149,8 +172,7 @@ static void open_and_close(const struct situation *s, const struct scene *scene)
 {
     struct lq_error err = {0};
     struct lq_output *o = NULL;
-    const char *const paths[] = {s->vision ? scene->vision : NULL, s->language ? scene->language : NULL};
-    enum lq_status status = lq_output_open(&o, paths, true, &err);
+    enum lq_status status = lq_output_open(&o, (const char *const *)scene->path, scene->n, true, &err);
     if (status != LQ_OK) fail_msg("%s: the next run says: %s", s->name, err.message);
     lq_output_close(o);
 }
@@ -266,7 +288,7 @@ static void another_target_in_the_folder_finishes_the_work_too(void **state)
     struct lq_error err = {0};
     struct scene scene;
     char *record = interrupt(&scene, *state), *other = fixture_path(*state, "other.gguf");
-    assert_int_equal(fixture_write((const char *[]){NULL, other}, false, '3', &err), LQ_OK);
+    assert_int_equal(fixture_write_one(other, false, '3', &err), LQ_OK);
     assert_state(*state, "l.gguf:2 other.gguf:3 v.gguf:2");
     free(record);
     free(other);
@@ -300,7 +322,7 @@ static void a_damaged_record_is_refused(void **state)
         memcpy(damaged, text, n);
         if (i < n) damaged[i] ^= 1;
         overwrite(record, damaged, i < n ? n : i - n);
-        assert_int_equal(lq_output_open(&o, (const char *[]){scene.vision, scene.language}, true, &err), LQ_ERR_FORMAT);
+        assert_int_equal(lq_output_open(&o, (const char *const *)scene.path, 2, true, &err), LQ_ERR_FORMAT);
         assert_string_equal(err.message, expected);
         assert_state(*state, before);
     }
@@ -326,13 +348,13 @@ static void a_record_whose_file_is_gone_is_refused(void **state)
         free(entries[i]);
     }
     free(entries);
-    assert_int_equal(lq_output_open(&o, (const char *[]){NULL, scene.language}, true, &err), LQ_ERR_IO);
+    assert_int_equal(lq_output_open(&o, (const char *[]){scene.path[1]}, 1, true, &err), LQ_ERR_IO);
     snprintf(expected, sizeof expected,
-             "%s: an interrupted run was giving 'v.gguf' and 'l.gguf' their names, which cannot be finished: one of "
-             "its files is gone; look at the files, then delete this record", record);
+             "%s: an interrupted run was giving 2 files their names, from 'v.gguf' to 'l.gguf', which cannot be "
+             "finished: one of its files is gone; look at the files, then delete this record", record);
     assert_string_equal(err.message, expected);
-    assert_int_equal(fixture_read(scene.vision), '1');
-    assert_int_equal(fixture_read(scene.language), '1');
+    assert_int_equal(fixture_read(scene.path[0]), '1');
+    assert_int_equal(fixture_read(scene.path[1]), '1');
     free(record);
     release(&scene);
 }
@@ -352,11 +374,11 @@ static void only_leftovers_of_dead_runs_are_removed(void **state)
         free(other);
     }
     overwrite(dead, "x", 1);
-    assert_int_equal(lq_output_open(&living, (const char *[]){scene.vision, NULL}, false, &err), LQ_OK);
-    assert_int_equal(fixture_begin(living, LQ_VISION, &err), LQ_OK);
-    assert_int_equal(fixture_write((const char *[]){NULL, scene.language}, false, '2', &err), LQ_OK);
+    assert_int_equal(lq_output_open(&living, (const char *[]){scene.path[0]}, 1, false, &err), LQ_OK);
+    assert_int_equal(fixture_begin(living, 0, &err), LQ_OK);
+    assert_int_equal(fixture_write_one(scene.path[1], false, '2', &err), LQ_OK);
     assert_int_equal(access(dead, F_OK), -1);
-    assert_int_equal(fixture_fill(living, LQ_VISION, '3', &err), LQ_OK);
+    assert_int_equal(fixture_fill(living, 0, '3', &err), LQ_OK);
     assert_int_equal(lq_output_commit(living, FIXTURE_ID, &err), LQ_OK);
     lq_output_close(living);
     assert_state(*state, ".l.gguf.lq-12345:? .l.gguf.lq-1234567:? .l.gguf.lq-12345g:? .other.lq-123456:? "

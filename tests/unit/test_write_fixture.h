@@ -69,40 +69,50 @@ static inline int fixture_remove(void **state)
     return 0;
 }
 
-static inline enum lq_status fixture_begin(struct lq_output *o, enum lq_half half, struct lq_error *err)
+static inline enum lq_status fixture_begin(struct lq_output *o, size_t file, struct lq_error *err)
 {
     struct lq_kvs kvs = {0};
-    assert_int_equal(lq_kvs_set_string(&kvs, "general.architecture", half == LQ_VISION ? "clip" : "llama", err), LQ_OK);
+    assert_int_equal(lq_kvs_set_string(&kvs, "general.architecture", file == 0 ? "clip" : "llama", err), LQ_OK);
     assert_int_equal(lq_kvs_set_string(&kvs, "llava_quantize.pair_id", "................................", err), LQ_OK);
-    enum lq_status status = lq_output_begin(o, half, &kvs, fixture_tensors, 2, 32, err);
+    enum lq_status status = lq_output_begin(o, file, &kvs, fixture_tensors, 2, 32, err);
     lq_kvs_release(&kvs);
     return status;
 }
 
-/* Fills both tensors of one half with `fill`. */
-static inline enum lq_status fixture_fill(struct lq_output *o, enum lq_half half, char fill, struct lq_error *err)
+/* Fills both tensors of one file with `fill`. */
+static inline enum lq_status fixture_fill(struct lq_output *o, size_t file, char fill, struct lq_error *err)
 {
     char data[FIXTURE_ROWS * FIXTURE_COLUMNS / 32 * 34];
     memset(data, fill, sizeof data);
-    enum lq_status status = lq_output_write(o, half, 0, 0, data, sizeof data, err);
-    if (status == LQ_OK) status = lq_output_write(o, half, 1, 0, data, FIXTURE_ROWS * 4, err);
+    enum lq_status status = lq_output_write(o, file, 0, 0, data, sizeof data, err);
+    if (status == LQ_OK) status = lq_output_write(o, file, 1, 0, data, FIXTURE_ROWS * 4, err);
     return status;
 }
 
-/* Writes a pair, or one half where the other path is NULL, from open to close. */
-static inline enum lq_status fixture_write(const char *const path[LQ_HALVES], bool force, char fill,
-                                           struct lq_error *err)
+/* Writes the files from open to close. */
+static inline enum lq_status fixture_write_all(const char *const *paths, size_t n, bool force, char fill,
+                                               struct lq_error *err)
 {
     struct lq_output *o = NULL;
-    enum lq_status status = lq_output_open(&o, path, force, err);
-    for (int half = 0; half < LQ_HALVES && status == LQ_OK; half++) {
-        if (path[half] == NULL) continue;
-        status = fixture_begin(o, half, err);
-        if (status == LQ_OK) status = fixture_fill(o, half, fill, err);
+    enum lq_status status = lq_output_open(&o, paths, n, force, err);
+    for (size_t i = 0; i < n && status == LQ_OK; i++) {
+        status = fixture_begin(o, i, err);
+        if (status == LQ_OK) status = fixture_fill(o, i, fill, err);
     }
     if (status == LQ_OK) status = lq_output_commit(o, FIXTURE_ID, err);
     lq_output_close(o);
     return status;
+}
+
+static inline enum lq_status fixture_write(const char *vision, const char *language, bool force, char fill,
+                                           struct lq_error *err)
+{
+    return fixture_write_all((const char *[]){vision, language}, 2, force, fill, err);
+}
+
+static inline enum lq_status fixture_write_one(const char *path, bool force, char fill, struct lq_error *err)
+{
+    return fixture_write_all(&path, 1, force, fill, err);
 }
 
 /* The byte that the file's first tensor is filled with; 0 when the file is not one of ours. */

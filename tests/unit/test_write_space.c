@@ -99,17 +99,17 @@ static bool mount_small(const char *folder, const char *size)
     return mount("lq-test", folder, "tmpfs", 0, options) == 0;
 }
 
-/* Begins one half with a tensor of `kilobytes`. */
-static enum lq_status begin_large(struct lq_output *o, enum lq_half half, uint64_t kilobytes, struct lq_error *err)
+/* Begins one file with a tensor of `kilobytes`. */
+static enum lq_status begin_large(struct lq_output *o, size_t file, uint64_t kilobytes, struct lq_error *err)
 {
     struct lq_kvs kvs = {0};
     const struct lq_output_tensor tensor = {"t", LQ_TYPE_I8, 2, {1000, kilobytes}};
-    return lq_output_begin(o, half, &kvs, &tensor, 1, 32, err);
+    return lq_output_begin(o, file, &kvs, &tensor, 1, 32, err);
 }
 
 struct scene {
     char *vision, *language;
-    const char *paths[LQ_HALVES];
+    const char *paths[2];
     struct lq_output *o;
     struct lq_error err;
 };
@@ -117,9 +117,9 @@ struct scene {
 static struct scene open_scene(const char *folder, bool force)
 {
     struct scene s = {fixture_path(folder, "v.gguf"), fixture_path(folder, "l.gguf"), {NULL}, NULL, {0}};
-    s.paths[LQ_VISION] = s.vision;
-    s.paths[LQ_LANGUAGE] = s.language;
-    lq_output_open(&s.o, s.paths, force, &s.err);
+    s.paths[0] = s.vision;
+    s.paths[1] = s.language;
+    lq_output_open(&s.o, s.paths, 2, force, &s.err);
     return s;
 }
 
@@ -134,16 +134,16 @@ static int space_is_checked_first(const char *folder)
 {
     if (!mount_small(folder, "256k")) return SKIPPED;
     struct scene s = open_scene(folder, false);
-    CHECK(begin_large(s.o, LQ_VISION, 1000, &s.err) == LQ_ERR_IO);
+    CHECK(begin_large(s.o, 0, 1000, &s.err) == LQ_ERR_IO);
     CHECK(says(&s.err,
                "%s/v.gguf: needs 977 KiB, but only 256 KiB are free there; free some space or choose another folder",
                folder));
-    CHECK(begin_large(s.o, LQ_VISION, 100, &s.err) == LQ_OK);
-    CHECK(begin_large(s.o, LQ_LANGUAGE, 200, &s.err) == LQ_ERR_IO);
+    CHECK(begin_large(s.o, 0, 100, &s.err) == LQ_OK);
+    CHECK(begin_large(s.o, 1, 200, &s.err) == LQ_ERR_IO);
     CHECK(says(&s.err,
                "%s/l.gguf: needs 195 KiB, but only 156 KiB are free there; free some space or choose another folder",
                folder));
-    CHECK(begin_large(s.o, LQ_LANGUAGE, 100, &s.err) == LQ_OK);
+    CHECK(begin_large(s.o, 1, 100, &s.err) == LQ_OK);
     close_scene(&s);
     CHECK(state_is(folder, ""));
     return PASSED;
@@ -155,8 +155,8 @@ static int space_is_checked_for_both_halves(const char *folder)
     if (!mount_small(folder, "256k")) return SKIPPED;
     no_fallocate = true;
     struct scene s = open_scene(folder, false);
-    CHECK(begin_large(s.o, LQ_VISION, 200, &s.err) == LQ_OK);
-    CHECK(begin_large(s.o, LQ_LANGUAGE, 200, &s.err) == LQ_ERR_IO);
+    CHECK(begin_large(s.o, 0, 200, &s.err) == LQ_OK);
+    CHECK(begin_large(s.o, 1, 200, &s.err) == LQ_ERR_IO);
     CHECK(says(&s.err,
                "%s/l.gguf: needs 387 KiB, but only 252 KiB are free there; free some space or choose another folder",
                folder));
@@ -170,10 +170,10 @@ static int files_to_be_replaced_are_not_free_space(const char *folder)
     struct lq_error err = {0};
     char *vision = fixture_path(folder, "v.gguf"), *language = fixture_path(folder, "l.gguf"),
          *fill = fixture_path(folder, "fill");
-    CHECK(fixture_write((const char *[]){vision, language}, false, '1', &err) == LQ_OK);
+    CHECK(fixture_write(vision, language, false, '1', &err) == LQ_OK);
     int fd = open(fill, O_WRONLY | O_CREAT, 0666);
     CHECK(posix_fallocate(fd, 0, 53248) == 0);
-    CHECK(fixture_write((const char *[]){vision, language}, true, '2', &err) == LQ_ERR_IO);
+    CHECK(fixture_write(vision, language, true, '2', &err) == LQ_ERR_IO);
     CHECK(says(&err,
                "%s/l.gguf: needs 512 bytes, but only 0 bytes are free there; free some space or choose another folder",
                folder));
@@ -187,12 +187,12 @@ static int space_that_goes_while_writing(const char *folder)
     if (!mount_small(folder, "256k")) return SKIPPED;
     no_fallocate = true;
     struct scene s = open_scene(folder, false);
-    CHECK(begin_large(s.o, LQ_VISION, 200, &s.err) == LQ_OK);
-    CHECK(lq_output_write(s.o, LQ_VISION, 0, 0, data, sizeof data, &s.err) == LQ_OK);
+    CHECK(begin_large(s.o, 0, 200, &s.err) == LQ_OK);
+    CHECK(lq_output_write(s.o, 0, 0, 0, data, sizeof data, &s.err) == LQ_OK);
     char *fill = fixture_path(folder, "fill");
     int fd = open(fill, O_WRONLY | O_CREAT, 0666);
     CHECK(posix_fallocate(fd, 0, 147456) == 0);
-    CHECK(lq_output_write(s.o, LQ_VISION, 0, sizeof data, data, sizeof data, &s.err) == LQ_ERR_IO);
+    CHECK(lq_output_write(s.o, 0, 0, sizeof data, data, sizeof data, &s.err) == LQ_ERR_IO);
     CHECK(says(&s.err, "%s/v.gguf: cannot write at byte 114688: No space left on device", folder));
     close_scene(&s);
     CHECK(state_is(folder, "fill:?"));
@@ -239,7 +239,7 @@ static int a_limit_on_file_sizes(const char *folder)
     struct rlimit limit = {4096, 4096}; /* without a word to SIGXFSZ, which would end the process */
     CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
     struct scene s = open_scene(folder, false);
-    CHECK(begin_large(s.o, LQ_LANGUAGE, 100, &s.err) == LQ_ERR_IO);
+    CHECK(begin_large(s.o, 1, 100, &s.err) == LQ_ERR_IO);
     CHECK(says(&s.err,
                "%s/l.gguf: needs 97.8 KiB, but this process may write files of at most 4 KiB; raise the limit "
                "(ulimit -f)", folder));

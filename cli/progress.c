@@ -1,6 +1,7 @@
 #include "progress.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -11,6 +12,13 @@
 
 enum { USUAL_WIDTH = 80 };
 static const double seconds_between_drawings = 0.1;
+
+/* A terminal on which a line can be rewritten. */
+static bool can_rewrite(void)
+{
+    const char *kind = getenv("TERM");
+    return isatty(STDERR_FILENO) == 1 && kind != NULL && strcmp(kind, "dumb") != 0;
+}
 
 static size_t terminal_width(void)
 {
@@ -122,12 +130,14 @@ void cli_progress_init(struct cli_progress *p, enum cli_verbosity verbosity, con
         .hooks = {.data = p, .log = on_log, .progress = on_progress, .cancelled = cli_signals_caught},
         .verbosity = verbosity,
         .plan = plan,
-        .terminal = isatty(STDERR_FILENO) == 1,
+        .terminal = can_rewrite(),
     };
 }
 
 void cli_progress_end(struct cli_progress *p)
 {
-    if (p->drawn) fputs("\r\033[K", stderr);
+    if (!p->drawn) return;
+    fputs("\r\033[K", stderr);
+    fflush(stderr); /* results follow on stdout */
     p->drawn = false;
 }

@@ -1,4 +1,5 @@
-/* How far long work is, on stderr: one line rewritten in place on a terminal, plain lines elsewhere.
+/* How far long work is, on stderr: one line rewritten in place on a terminal, plain lines elsewhere (a dumb
+ * terminal included).
  *
  * Enters: the library's hooks. Leaves: text on stderr, never longer than the terminal is wide.
  * Invariants: quiet prints nothing; the line is wiped before anything else is printed.

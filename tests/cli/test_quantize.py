@@ -303,11 +303,12 @@ class Progress(CliTest):
     def test_quiet(self):
         self.check(["demo/model", "out", "--quiet"], out="", err="")
 
-    def test_terminal_line_is_rewritten_and_cut(self):
-        columns = 40
+    def run_on_terminal(self, columns, *, term="xterm", both=False):
+        """What a terminal of that width gets from a run: stderr, or with `both` stdout too."""
         master, terminal = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 25, columns, 0, 0))
-        process = subprocess.Popen([BIN, "demo/model", "out"], cwd=self.dir, stderr=terminal, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([BIN, "demo/model", "out"], cwd=self.dir, env=self.environment(TERM=term),
+                                   stderr=terminal, stdout=terminal if both else subprocess.DEVNULL)
         os.close(terminal)
         text = b""
         try:
@@ -317,12 +318,25 @@ class Progress(CliTest):
             pass
         self.assertEqual(process.wait(), 0)
         os.close(master)
-        drawings = text.decode().split("\r\x1b[K")
+        return text.decode()
+
+    def test_terminal_line_is_rewritten_and_cut(self):
+        columns = 40
+        drawings = self.run_on_terminal(columns).split("\r\x1b[K")
         self.assertEqual((drawings[0], drawings[-1]), ("", ""), "the line is wiped at the end")
         self.assertGreater(len(drawings), 2)
         for drawing in drawings:
             self.assertLess(len(drawing), columns)
         self.assertRegex(drawings[1], r"\A *\d+ %")
+
+    def test_terminal_line_is_wiped_before_the_table(self):
+        text = self.run_on_terminal(80, both=True)
+        self.assertRegex(text.split("\r\x1b[K")[-1], r"\Arole  ")
+
+    def test_dumb_terminal_gets_plain_lines(self):
+        text = self.run_on_terminal(80, term="dumb")
+        self.assertNotIn("\x1b", text)
+        self.assertRegex(text, r"\A *\d+ % .*\r\n")
 
 
 if __name__ == "__main__":

@@ -100,13 +100,31 @@ void lq_name_of_file(const char *path, char *out, size_t size)
     cut_tag(out);
 }
 
+/* The NAME of ".../models--ORG--NAME/snapshots/REVISION", where the hub's cache keeps a model; else NULL. */
+static const char *hub_name(const char *base, const char *path, size_t *length)
+{
+    static const char snapshots[] = "/snapshots/", models[] = "models--";
+    size_t folder = (size_t)(base - path), n = sizeof snapshots - 1;
+    if (folder <= n || memcmp(base - n, snapshots, n) != 0) return NULL;
+    const char *end = base - n, *name = end;
+    while (name > path && name[-1] != '/') name--;
+    if ((size_t)(end - name) < sizeof models || memcmp(name, models, sizeof models - 1) != 0) return NULL;
+    for (const char *p = name; p + 2 < end; p++)
+        if (p[0] == '-' && p[1] == '-') name = p + 2;
+    *length = (size_t)(end - name);
+    return name;
+}
+
 void lq_name_of_folder(const char *path, char *out, size_t size)
 {
     char *real = realpath(path, NULL);
+    const char *whole = real == NULL ? path : real;
     size_t length;
-    const char *base = lq_name_base(real == NULL ? path : real, &length);
-    if (length == 0 || (length == 1 && base[0] == '/')) base = "model", length = 5;
-    snprintf(out, size, "%.*s", (int)length, base);
+    const char *base = lq_name_base(whole, &length);
+    const char *name = hub_name(base, whole, &length);
+    if (name == NULL) name = base;
+    if (length == 0 || (length == 1 && name[0] == '/')) name = "model", length = 5;
+    snprintf(out, size, "%.*s", (int)length, name);
     free(real);
 }
 

@@ -12,7 +12,8 @@ const char *lq_name_base(const char *path, size_t *length);
 /* A GGUF's base name without ".gguf", shard numbers, "mmproj-" and a trailing type tag ("-Q4_K_M", ".f16", "-layered",
  * "-4bit"). */
 void lq_name_of_file(const char *path, char *out, size_t size);
-/* A folder's base name; of "." and ".." that of the folder meant. */
+/* A folder's base name; of "." and ".." that of the folder meant; in the Hugging Face hub's cache, where the folder is
+ * called after a revision, the model's ("models--llava-hf--llava-1.5-7b-hf/snapshots/8c85..." is "llava-1.5-7b-hf"). */
 void lq_name_of_folder(const char *path, char *out, size_t size);
 bool lq_name_has_suffix(const char *name, const char *suffix);
 

@@ -257,6 +257,21 @@ class Inputs(CliTest):
             self.assertEqual(read_gguf(self.path(f"only-{half}.gguf"))[1], read_gguf(self.path(f"{made}.gguf"))[1])
             self.assertFalse(os.path.exists(self.path(f"mmproj-only-{half}.gguf")))
 
+    def test_cache_of_the_hugging_face_hub(self):
+        model = self.path("models--llava-hf--llava-1.5-7b-hf")
+        revision = os.path.join(model, "snapshots", "8c85ab0123")
+        os.makedirs(revision)
+        os.mkdir(os.path.join(model, "blobs"))
+        for i, name in enumerate(os.listdir(self.path("demo/model"))):
+            shutil.copyfile(self.path("demo/model", name), os.path.join(model, "blobs", str(i)))
+            os.symlink(f"../../blobs/{i}", os.path.join(revision, name))
+        self.check([revision, "out", "q8_0", "-q"])
+        self.check(["demo/model", "plain", "q8_0", "-q"])
+        for prefix in ("", "mmproj-"):
+            made, plain = (self.path(folder, f"{prefix}{name}-Q8_0.gguf")
+                           for folder, name in (("out", "llava-1.5-7b-hf"), ("plain", "model")))
+            self.assertEqual(read_gguf(made)[1], read_gguf(plain)[1])
+
     def test_table_of_one_half(self):
         write_pair(self.path("in"))
         out = self.check(["in", "one", "q8_0", "--only", "vision"]).out

@@ -154,6 +154,21 @@ static void names_of_folders(void **state)
     assert_string_equal(name, "model");
     lq_name_of_folder("/", name, sizeof name);
     assert_string_equal(name, "model");
+    static const char *const hub[][2] = {
+        {"/h/models--llava-hf--llava-1.5-7b-hf/snapshots/8c85ab", "llava-1.5-7b-hf"},
+        {"/h/models--llava-hf--llava-1.5-7b-hf/snapshots/8c85ab//", "llava-1.5-7b-hf"},
+        {"models--alone/snapshots/main", "alone"},
+        {"/h/models--/snapshots/main", "main"},
+        {"/h/datasets--a--b/snapshots/main", "main"},
+        {"/snapshots/main", "main"},
+        {"snapshots/main", "main"},
+        {"/h/models--a--b/snapshots", "snapshots"},
+        {"/h/models--a--b/refs/main", "main"},
+    };
+    for (size_t i = 0; i < sizeof hub / sizeof hub[0]; i++) {
+        lq_name_of_folder(hub[i][0], name, sizeof name);
+        assert_string_equal(name, hub[i][1]);
+    }
 }
 
 int main(void)

@@ -1,8 +1,11 @@
 #include "job.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "llava_quantize/quantize.h"
 #include "plan_print.h"
@@ -89,12 +92,48 @@ static enum lq_status make_plan(const struct cli_job *job, struct work *w, struc
     return lq_plan_build(&w->plan, w->model, &request, err);
 }
 
-/* A plan file in the way is found before the work, not behind it. */
+/* A model's file is never replaced by a plan, not even by --force: outputs are such files, and inputs may be. */
+static bool names_weights(const char *path)
+{
+    static const char *const endings[] = {".gguf", ".safetensors"};
+    size_t length = strlen(path);
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        size_t n = strlen(endings[i]);
+        if (length >= n && strcasecmp(path + length - n, endings[i]) == 0) return true;
+    }
+    return false;
+}
+
+/* The folder that is to hold the plan must be there, unless it is the output that this run makes. */
+static enum lq_status check_plan_folder(const struct cli_job *job, struct lq_error *err)
+{
+    const char *path = job->save_plan, *slash = strrchr(path, '/');
+    size_t length = slash == NULL ? 0 : (size_t)(slash - path) + (slash == path), output = strlen(job->output);
+    char *folder = slash == NULL ? strdup(".") : strndup(path, length);
+    if (folder == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for the path", path);
+    enum lq_status status = LQ_OK;
+    while (output > 1 && job->output[output - 1] == '/') output--;
+    bool made = !job->dry_run && output == length && strncmp(job->output, path, length) == 0;
+    if (!made && access(folder, W_OK | X_OK) != 0)
+        status = lq_error_set(err, LQ_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
+    free(folder);
+    return status;
+}
+
+/* What stands in the way of the plan file is found before the work, not behind it. */
 static enum lq_status check_plan_target(const struct cli_job *job, struct lq_error *err)
 {
     struct stat st;
-    if (job->save_plan == NULL || job->force || lstat(job->save_plan, &st) != 0) return LQ_OK;
-    return lq_error_set(err, LQ_ERR_USAGE, "%s: already exists; --force replaces it", job->save_plan);
+    const char *path = job->save_plan;
+    if (path == NULL) return LQ_OK;
+    if (names_weights(path))
+        return lq_error_set(err, LQ_ERR_USAGE, "%s: is the name of a model's file; call the plan something like plan.json",
+                            path);
+    if (lstat(path, &st) != 0) return check_plan_folder(job, err);
+    if (S_ISDIR(st.st_mode))
+        return lq_error_set(err, LQ_ERR_USAGE, "%s: is a folder, expected the path of a file", path);
+    if (!job->force) return lq_error_set(err, LQ_ERR_USAGE, "%s: already exists; --force replaces it", path);
+    return check_plan_folder(job, err);
 }
 
 static enum lq_status prepare(const struct cli_job *job, struct work *w, struct lq_error *err)

@@ -167,6 +167,24 @@ class Plans(CliTest):
         self.check(["demo/model", "out", "--save-plan", "plan.json", "--force", "-q"])
         self.assertEqual(json.loads(read_bytes(self.path("plan.json")))["tensors"][0]["name"], "v.class_embd")
 
+    def test_plan_that_has_no_place_is_refused_before_the_work(self):
+        self.check(["demo/model", "there", "q8_0", "-q"])
+        cases = {"no/such/plan.json": (1, "cannot create: No such file or directory"),
+                 "there": (2, "is a folder, expected the path of a file"),
+                 "there/plan.json/": (1, "cannot create: No such file or directory"),
+                 "out.gguf": (2, "is the name of a model's file; call the plan something like plan.json"),
+                 "there/model-Q8_0.GGUF": (2, "is the name of a model's file; call the plan something like plan.json")}
+        for path, (code, message) in cases.items():
+            with self.subTest(path):
+                self.check_refused(["demo/model", "out.gguf", "--save-plan", path, "--force"], f"{path}: {message}",
+                                   code=code)
+
+    def test_plan_in_the_folder_that_the_run_makes(self):
+        self.check(["demo/model", "out/", "-q", "--save-plan", "out/plan.json"])
+        self.assertEqual(len(os.listdir(self.path("out"))), 3)
+        self.check_refused(["demo/model", "other", "-n", "--save-plan", "other/plan.json"],
+                           "other/plan.json: cannot create: No such file or directory")
+
 
 class Choices(CliTest):
     def types(self, *args):

@@ -1,5 +1,6 @@
 #include "llava_quantize/quantize.h"
 
+#include "quantize/content.h"
 #include "quantize/files.h"
 #include "quantize/work.h"
 
@@ -16,7 +17,7 @@ struct run {
     unsigned threads;
     struct lq_output *output;
     struct lq_meter meter;
-    XXH3_state_t *digest; /* of everything written, in order */
+    struct lq_content content; /* everything written, in order */
     bool widened;         /* the plan has changed since the files were laid out */
     struct lq_quantize_result result;
 };
@@ -67,21 +68,12 @@ static enum lq_status widen(struct run *run, const struct lq_work *work, struct 
     return LQ_OK;
 }
 
-static void add_shape(XXH3_state_t *digest, const struct lq_plan_entry *entry)
-{
-    int32_t type = entry->type;
-    XXH3_128bits_update(digest, entry->tensor->name, strlen(entry->tensor->name) + 1);
-    XXH3_128bits_update(digest, entry->tensor->ne, sizeof entry->tensor->ne);
-    XXH3_128bits_update(digest, &type, sizeof type);
-}
-
 /* Adds up what the items of a finished half left, in their order. */
 static void collect(struct run *run, const struct lq_work *work, struct range r)
 {
-    for (size_t i = 0; i < r.n; i++) add_shape(run->digest, &work->entries[i]);
+    lq_content_add(&run->content, work->entries, r.n, &work->items);
     for (size_t i = 0; i < work->items.n; i++) {
         const struct lq_item *item = &work->items.items[i];
-        XXH3_128bits_update(run->digest, &item->hash, sizeof item->hash);
         run->result.error_sq[r.first + item->entry] += item->sums[0];
         run->result.weight_sq[r.first + item->entry] += item->sums[1];
     }
@@ -134,11 +126,11 @@ static enum lq_status begin(struct run *run, struct lq_error *err)
     result->files = NULL;
     result->n_files = 0;
     lq_meter_rewind(&run->meter, 0);
-    XXH3_128bits_reset(run->digest);
     memset(result->error_sq, 0, result->n_entries * sizeof *result->error_sq);
     memset(result->weight_sq, 0, result->n_entries * sizeof *result->weight_sq);
-    enum lq_status status =
-        lq_quantize_files(&result->files, &result->n_files, run->model, run->plan, run->options, err);
+    enum lq_status status = lq_content_begin(&run->content, err);
+    if (status == LQ_OK)
+        status = lq_quantize_files(&result->files, &result->n_files, run->model, run->plan, run->options, err);
     if (status != LQ_OK) return status;
     for (size_t i = 0; i < result->n_files; i++) paths[i] = result->files[i].path;
     return lq_output_open(&run->output, paths, result->n_files, run->options->force, err);
@@ -179,9 +171,7 @@ static void sum_up(struct lq_quantize_result *result)
 static enum lq_status commit(struct run *run, struct lq_error *err)
 {
     struct lq_quantize_result *result = &run->result;
-    XXH128_hash_t digest = XXH3_128bits_digest(run->digest);
-    snprintf(result->pair_id, sizeof result->pair_id, "%016" PRIx64 "%016" PRIx64, (uint64_t)digest.high64,
-             (uint64_t)digest.low64);
+    lq_content_id(&run->content, result->pair_id);
     enum lq_status status = lq_meter_check(&run->meter, err);
     if (status == LQ_OK) status = lq_output_commit(run->output, result->pair_id, err);
     if (status == LQ_OK) sum_up(result);
@@ -191,11 +181,10 @@ static enum lq_status commit(struct run *run, struct lq_error *err)
 static enum lq_status allocate(struct run *run, struct lq_error *err)
 {
     size_t n = run->plan->n_entries;
-    run->digest = XXH3_createState();
     run->result.n_entries = n;
     run->result.error_sq = calloc(n + 1, sizeof *run->result.error_sq);
     run->result.weight_sq = calloc(n + 1, sizeof *run->result.weight_sq);
-    if (run->digest == NULL || run->result.error_sq == NULL || run->result.weight_sq == NULL)
+    if (run->result.error_sq == NULL || run->result.weight_sq == NULL)
         return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the results of %zu tensors", n);
     return LQ_OK;
 }
@@ -216,7 +205,7 @@ enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan,
     run.result = (struct lq_quantize_result){0};
 done:
     lq_output_close(run.output);
-    XXH3_freeState(run.digest);
+    lq_content_release(&run.content);
     lq_quantize_result_release(&run.result);
     lq_meter_release(&run.meter);
     return status;

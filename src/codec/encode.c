@@ -46,6 +46,11 @@ void lq_codec_difference(const float *w, const float *q, uint64_t n, double sums
     lq_kernels()->difference(w, q, n, sums);
 }
 
+void lq_codec_half_difference(const uint16_t *w, const float *q, uint64_t n, double sums[2])
+{
+    lq_kernels()->half_difference(w, q, n, sums);
+}
+
 enum lq_status lq_codec_decode(enum lq_type type, const void *src, float *dst, uint64_t n, struct lq_error *err)
 {
     const struct lq_format *f = lq_format_get(type);
@@ -59,6 +64,8 @@ enum lq_status lq_codec_decode(enum lq_type type, const void *src, float *dst, u
     case LQ_TYPE_F16: lq_kernels()->f16_to_f32(src, dst, n); break;
     case LQ_TYPE_BF16: lq_kernels()->bf16_to_f32(src, dst, n); break;
     case LQ_TYPE_Q8_0: lq_kernels()->q8_0_decode(src, dst, n / f->block); break;
+    case LQ_TYPE_Q4_K: lq_kernels()->q4_k_decode(src, dst, n / f->block); break;
+    case LQ_TYPE_Q5_K: lq_kernels()->q5_k_decode(src, dst, n / f->block); break;
     default: ggml_get_type_traits((enum ggml_type)type)->to_float(src, dst, (int64_t)n);
     }
     return LQ_OK;

@@ -39,5 +39,8 @@ uint64_t lq_codec_first_bad(const float *weights, uint64_t n);
 
 /* Adds sum (w - q)^2 and sum w^2 over `n` weights to sums[0] and sums[1], in a fixed order. */
 void lq_codec_difference(const float *w, const float *q, uint64_t n, double sums[2]);
+/* The same of f16 weights, several times as fast, and good to six digits for an n of some hundred. Sums that come out
+ * infinite or not a number overflowed, or a weight did. */
+void lq_codec_half_difference(const uint16_t *w, const float *q, uint64_t n, double sums[2]);
 
 #endif

@@ -25,8 +25,12 @@ struct lq_survey { uint32_t largest, smallest; };
     K(f32_to_bf16, (const float *src, uint16_t *dst, size_t n)) \
     K(survey, (const float *src, size_t n, struct lq_survey *out)) \
     K(difference, (const float *w, const float *q, size_t n, double sums[2])) /* adds sum (w-q)^2 and sum w^2 */ \
+    K(half_difference, (const uint16_t *w, const float *q, size_t n, double sums[2])) /* of halves, in f32: good to */ \
+        /* six digits for an n of some hundred; sums may come out infinite or not a number */ \
     K(q8_0_encode, (const float *src, uint8_t *dst, size_t n_blocks)) /* 34-byte blocks of 32 finite weights */ \
-    K(q8_0_decode, (const uint8_t *src, float *dst, size_t n_blocks))
+    K(q8_0_decode, (const uint8_t *src, float *dst, size_t n_blocks)) \
+    K(q4_k_decode, (const uint8_t *src, float *dst, size_t n_blocks)) /* blocks of 256 weights */ \
+    K(q5_k_decode, (const uint8_t *src, float *dst, size_t n_blocks))
 
 struct lq_kernel_table {
     const char *name;

@@ -1,10 +1,12 @@
 /* The text of the kernels, included once per instruction set by kernels_<isa>.c, which defines before:
- * LQ_ISA (a suffix), HALF_TO_FLOAT(h) and FLOAT_TO_HALF(f) for one number, and the two F16 rows.
+ * LQ_ISA (a suffix), HALF_TO_FLOAT(h) and FLOAT_TO_HALF(f) for one number, the two F16 rows,
+ * scale_bytes (32 times scale * byte - minimum), scale_nibbles (the same for the lower halves of 32 bytes, and then,
+ * with the second scale and minimum, for the upper), and half_difference.
  *
  * The loops are written so that a compiler can spread them over vector lanes without changing any result: sums run in
  * eight fixed lanes, and nothing is contracted (-ffp-contract=off). */
 
-enum { LANES = 8, Q8_0_WEIGHTS = 32, Q8_0_BYTES = 34 };
+enum { LANES = 8, Q8_0_WEIGHTS = 32, Q8_0_BYTES = 34, Q4_K_BYTES = 144, Q5_K_BYTES = 176 };
 
 static void bf16_to_f32(const uint16_t *src, float *dst, size_t n)
 {
@@ -84,6 +86,51 @@ static void q8_0_decode(const uint8_t *src, float *dst, size_t n_blocks)
         memcpy(values, src + sizeof half, sizeof values);
         float scale = HALF_TO_FLOAT(half);
         for (size_t i = 0; i < Q8_0_WEIGHTS; i++) dst[i] = (float)values[i] * scale;
+    }
+}
+
+/* Q4_K and Q5_K share these first 16 bytes of a block of 256: two halves, and for each of eight groups of 32 weights a
+ * 6-bit scale and a 6-bit minimum. The first four of each fill the lower bits of bytes 0-3 and 4-7; the last four have
+ * their lower 4 bits in the halves of bytes 8-11, their upper 2 in the spare bits of the others. */
+static void group_scales(const uint8_t *block, float scale[8], float minimum[8])
+{
+    const uint8_t *packed = block + 4;
+    uint16_t half[2];
+    memcpy(half, block, sizeof half);
+    float d = HALF_TO_FLOAT(half[0]), m = HALF_TO_FLOAT(half[1]);
+    for (size_t g = 0; g < 4; g++) {
+        scale[g] = d * (float)(packed[g] & 63);
+        minimum[g] = m * (float)(packed[4 + g] & 63);
+        scale[4 + g] = d * (float)((packed[8 + g] & 15) | packed[g] >> 6 << 4);
+        minimum[4 + g] = m * (float)(packed[8 + g] >> 4 | packed[4 + g] >> 6 << 4);
+    }
+}
+
+/* Behind the scales, 32 bytes for each pair of groups: the first in their lower halves, the second in the upper. */
+static void q4_k_decode(const uint8_t *src, float *dst, size_t n_blocks)
+{
+    for (size_t b = 0; b < n_blocks; b++, src += Q4_K_BYTES) {
+        float scale[8], minimum[8];
+        group_scales(src, scale, minimum);
+        for (size_t g = 0; g < 8; g += 2, dst += 64) scale_nibbles(src + 16 + 16 * g, scale + g, minimum + g, dst);
+    }
+}
+
+/* As Q4_K, with 32 bytes between: bit g of byte i is the fifth bit of weight i of group g. */
+static void q5_k_decode(const uint8_t *src, float *dst, size_t n_blocks)
+{
+    for (size_t b = 0; b < n_blocks; b++, src += Q5_K_BYTES) {
+        const uint8_t *high = src + 16;
+        float scale[8], minimum[8];
+        group_scales(src, scale, minimum);
+        for (size_t g = 0; g < 8; g += 2, dst += 64) {
+            const uint8_t *q = src + 48 + 16 * g;
+            uint8_t lower[32], upper[32];
+            for (size_t i = 0; i < 32; i++) lower[i] = (uint8_t)((q[i] & 15) | (high[i] >> g & 1) << 4);
+            for (size_t i = 0; i < 32; i++) upper[i] = (uint8_t)(q[i] >> 4 | (high[i] >> (g + 1) & 1) << 4);
+            scale_bytes(lower, scale[g], minimum[g], dst);
+            scale_bytes(upper, scale[g + 1], minimum[g + 1], dst + 32);
+        }
     }
 }
 

@@ -160,6 +160,30 @@ static void difference_equals_scalar(void **state)
     }
 }
 
+static void half_difference_equals_scalar(void **state)
+{
+    (void)state;
+    enum { BLOCK = 256 };
+    static float w[MANY], q[MANY];
+    static uint16_t half[MANY];
+    fill_weights(w, MANY);
+    fill_weights(q, MANY);
+    lq_kernels_scalar.f32_to_f16(w, half, MANY);
+    lq_kernels_scalar.f16_to_f32(half, w, MANY);
+    for (size_t at = 0; at + BLOCK <= MANY; at += BLOCK) {
+        size_t n = BLOCK - at / BLOCK % 40;
+        double exact[2] = {0}, expected[2] = {0};
+        lq_kernels_scalar.difference(w + at, q + at, n, exact);
+        lq_kernels_scalar.half_difference(half + at, q + at, n, expected);
+        assert_true(fabs(expected[0] / exact[0] - 1) < 2e-6 && fabs(expected[1] / exact[1] - 1) < 2e-6);
+        for (size_t i = 1; i < 3 && lq_kernels_at(i) != NULL; i++) {
+            double sums[2] = {0};
+            lq_kernels_at(i)->half_difference(half + at, q + at, n, sums);
+            assert_memory_equal(sums, expected, sizeof sums);
+        }
+    }
+}
+
 /* Weights on a fine ladder, so that many quotients lie on and beside the halves where rounding turns. */
 static void q8_0_equals_ggml(void **state)
 {
@@ -184,13 +208,37 @@ static void q8_0_equals_ggml(void **state)
     }
 }
 
+/* Blocks of random bytes, so that every scale and every weight occurs; only the two halves are kept finite. */
+static void k_quants_decode_as_ggml(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 512, WEIGHTS = 256, LARGEST = 176 };
+    static const struct { enum ggml_type type; size_t bytes; } formats[] = {{GGML_TYPE_Q4_K, 144}, {GGML_TYPE_Q5_K, 176}};
+    static uint8_t blocks[BLOCKS * LARGEST];
+    static float expected[BLOCKS * WEIGHTS], out[BLOCKS * WEIGHTS];
+    for (size_t t = 0; t < 2; t++) {
+        for (size_t i = 0; i < sizeof blocks; i++) blocks[i] = (uint8_t)random_bits();
+        for (size_t b = 0; b < BLOCKS; b++) {
+            blocks[b * formats[t].bytes + 1] &= 0xbf;
+            blocks[b * formats[t].bytes + 3] &= 0xbf;
+        }
+        ggml_get_type_traits(formats[t].type)->to_float(blocks, expected, BLOCKS * WEIGHTS);
+        for (size_t i = 0; i < 3 && lq_kernels_at(i) != NULL; i++) {
+            const struct lq_kernel_table *k = lq_kernels_at(i);
+            (t == 0 ? k->q4_k_decode : k->q5_k_decode)(blocks, out, BLOCKS);
+            assert_memory_equal(out, expected, sizeof out);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(half_decodes_by_definition), cmocka_unit_test(half_encodes_to_the_nearest),
         cmocka_unit_test(halves_equal_scalar),        cmocka_unit_test(bf16_equals_ggml),
         cmocka_unit_test(survey_finds_the_ends),      cmocka_unit_test(difference_equals_scalar),
-        cmocka_unit_test(q8_0_equals_ggml),
+        cmocka_unit_test(q8_0_equals_ggml),           cmocka_unit_test(k_quants_decode_as_ggml),
+        cmocka_unit_test(half_difference_equals_scalar),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

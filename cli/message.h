@@ -12,7 +12,7 @@
 
 #include "llava_quantize/base.h"
 
-enum cli_exit { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG_USE = 2 };
+enum cli_exit { CLI_DONE = 0, CLI_FAILED = 1, CLI_WRONG_USE = 2, CLI_DIFFERS = 3 };
 
 /* Prints "llava-quantize: " and the message. */
 void cli_error(const char *fmt, ...) LQ_PRINTF(1, 2);

@@ -7,17 +7,6 @@
 #include "summary.h"
 #include "text.h"
 
-/* "q4_k+q6_k". */
-static struct cli_text type_names(uint64_t types)
-{
-    struct cli_text text = {""};
-    size_t used = 0;
-    for (int t = 0; t < LQ_TYPE_COUNT && used + 12 < sizeof text.s; t++)
-        if (types >> t & 1)
-            used += (size_t)snprintf(text.s + used, sizeof text.s - used, used == 0 ? "%s" : "+%s", lq_format_name(t));
-    return text;
-}
-
 static void put_row(const char *name, const char *types, const struct cli_sum *sum)
 {
     printf("%-24s %7zu  %-12s %10s %10s %6.2f %10s\n", name, sum->tensors, types, cli_size(sum->before).s,
@@ -30,7 +19,7 @@ static void put_half(const struct cli_summary *s, int half)
         const struct cli_sum *sum = &s->role[half][role];
         char name[64];
         snprintf(name, sizeof name, "  %s", lq_role_name((enum lq_role)role));
-        if (sum->tensors > 0) put_row(name, type_names(sum->types).s, sum);
+        if (sum->tensors > 0) put_row(name, cli_type_names(sum->types).s, sum);
     }
 }
 

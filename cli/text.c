@@ -38,6 +38,16 @@ struct cli_text cli_percent(double ratio)
     return text;
 }
 
+struct cli_text cli_type_names(uint64_t types)
+{
+    struct cli_text text = {""};
+    size_t used = 0;
+    for (int t = 0; t < LQ_TYPE_COUNT && used + 12 < sizeof text.s; t++)
+        if (types >> t & 1)
+            used += (size_t)snprintf(text.s + used, sizeof text.s - used, used == 0 ? "%s" : "+%s", lq_format_name(t));
+    return text;
+}
+
 void cli_put_shell_word(FILE *out, const char *word)
 {
     size_t plain = 0;

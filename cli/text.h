@@ -17,6 +17,8 @@ struct cli_text cli_size(uint64_t bytes);
 struct cli_text cli_shape(const struct lq_tensor *tensor);
 /* "0.527 %"; "-" when nothing was lost. */
 struct cli_text cli_percent(double ratio);
+/* "q4_k+q6_k": the types whose bits are set. */
+struct cli_text cli_type_names(uint64_t types);
 /* Prints one word so that a POSIX shell reads it back as it is, in single quotes where it needs them. */
 void cli_put_shell_word(FILE *out, const char *word);
 

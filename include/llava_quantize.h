@@ -9,4 +9,5 @@
 #include "llava_quantize/plan.h"
 #include "llava_quantize/quantize.h"
 #include "llava_quantize/runtime.h"
+#include "llava_quantize/verify.h"
 #endif

@@ -5,7 +5,7 @@ import unittest
 
 from harness import CliTest
 
-COMMANDS = ("ask", "convert", "help", "inspect", "quantize", "version")
+COMMANDS = ("ask", "convert", "help", "inspect", "quantize", "verify", "version")
 SEE = "; see 'llava-quantize{} --help'"
 PROGRAM, ASK, CONVERT, QUANTIZE = (SEE.format(c) for c in ("", " ask", " convert", " quantize"))
 NUMBER = "is not a whole number from 1 to 1024"
@@ -105,6 +105,9 @@ class Examples(CliTest):
 
     def test_inspect(self):
         self.check_examples(["help", "inspect"])
+
+    def test_verify(self):
+        self.check_examples(["help", "verify"])
 
     def test_quantize(self):
         self.check_examples(["help", "quantize"])

@@ -7,7 +7,11 @@
 #     make install         into PREFIX (default /usr/local), below DESTDIR
 #     make bench           compare with llama-quantize
 #     make asan            all tests under AddressSanitizer and UndefinedBehaviorSanitizer
+#     make tsan            all tests but those of llama.cpp's runtime under ThreadSanitizer
+#     make valgrind        the same of the command-line tests under valgrind
 #     make fuzz            each fuzzer for FUZZ_SECONDS
+#     make rules           the rules of the house: rooms, headers, lengths, names, clang-format, clang-tidy, cppcheck
+#     make coverage        lines that the tests run, per file and in total
 #     make clean           remove what was built here (the cache stays)
 #
 # LQ_LLAMA_ROOT=PREFIX uses an installed llama.cpp of exactly the pinned version instead of the cache.
@@ -24,7 +28,7 @@ LLAMA_TOOLS = $(if $(and $(LQ_LLAMA_ROOT),$(wildcard $(LQ_LLAMA_ROOT)/bin/llama-
 	$$(third_party/llama.sh tools))
 PYTHON = $(firstword $(wildcard /usr/bin/python3) python3)
 
-.PHONY: all demo test install bench asan fuzz clean
+.PHONY: all demo test install bench asan tsan valgrind fuzz rules coverage clean
 .NOTPARALLEL:
 
 all:
@@ -37,7 +41,7 @@ demo: all
 test:
 	@tools/packages.sh build test
 	@tools="$(LLAMA_TOOLS)" && tools/build.sh $(BUILD) "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON -DLQ_LLAMA_TOOLS="$$tools"
-	@ctest --test-dir $(BUILD) --output-on-failure
+	@ctest --test-dir $(BUILD) -LE lint --output-on-failure
 
 install:
 	@tools/packages.sh build
@@ -53,7 +57,32 @@ asan:
 	@tools/packages.sh build test
 	@tools="$(LLAMA_TOOLS)" && tools/build.sh $(BUILD)-asan "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON \
 		-DLQ_LLAMA_TOOLS="$$tools" -DLQ_SANITIZE=address,undefined
-	@ctest --test-dir $(BUILD)-asan --output-on-failure
+	@ctest --test-dir $(BUILD)-asan -LE lint --output-on-failure
+
+tsan:
+	@tools/packages.sh build test
+	@tools/build.sh $(BUILD)-tsan "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON -DLQ_SANITIZE=thread
+	@ctest --test-dir $(BUILD)-tsan -LE 'runtime|lint' --output-on-failure
+
+valgrind:
+	@tools/packages.sh build test valgrind
+	@tools/build.sh $(BUILD) "$(LQ_LLAMA_ROOT)" installed -DBUILD_TESTING=ON
+	@LQ_WRAPPER=$(CURDIR)/tools/valgrind/llava-quantize \
+		ctest --test-dir $(BUILD) -L cli -LE 'runtime|rules' --output-on-failure
+
+rules:
+	@tools/packages.sh build test rules
+	@tools/build.sh $(BUILD) "$(LQ_LLAMA_ROOT)" installed -DBUILD_TESTING=ON
+	@ctest --test-dir $(BUILD) -L rules --output-on-failure
+
+coverage:
+	@tools/packages.sh build test coverage
+	@tools="$(LLAMA_TOOLS)" && tools/build.sh $(BUILD)-coverage "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON \
+		-DLQ_LLAMA_TOOLS="$$tools" -DCMAKE_C_FLAGS=--coverage -DCMAKE_BUILD_TYPE=Debug
+	@find $(BUILD)-coverage -name '*.gcda' -delete
+	@ctest --test-dir $(BUILD)-coverage -LE lint --output-on-failure
+	@gcovr --root . --object-directory $(BUILD)-coverage --filter src/ --filter cli/ --sort-uncovered \
+		--html-nested $(BUILD)-coverage/coverage.html
 
 fuzz:
 	@tools/packages.sh build test fuzz
@@ -63,4 +92,4 @@ fuzz:
 	@ctest --test-dir $(BUILD)-fuzz -L fuzz --output-on-failure
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-fuzz
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-coverage $(BUILD)-fuzz

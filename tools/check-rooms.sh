@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks the order of the rooms, given first to last: a room includes only itself and rooms before it, and only
-# `runtime` includes llama.h and mtmd.h. Prints each include that breaks the rule.
+# `runtime` includes llama.h and mtmd.h; cli/ and examples/ include public headers and their own only; no two files of
+# the library have the same name. Prints each include and name that breaks the rule.
 #
 #     tools/check-rooms.sh base codec source ...
 set -euo pipefail
@@ -27,4 +28,11 @@ done
 while IFS=: read -r file line include; do
     echo "$file:$line: only room 'runtime' may use llama.cpp's C API: $include" && wrong=1
 done < <(grep -rnE '^#include [<"](llama|mtmd)[a-z-]*\.h' src cli include | grep -v '^src/runtime/')
+while IFS=: read -r file line include; do
+    own=${file%/*}/${include#*\"}
+    [ -e "${own%\"}" ] || { echo "$file:$line: only public headers may be used here: $include" && wrong=1; }
+done < <(grep -rn '^#include "' cli examples | grep -v '#include "llava_quantize')
+while IFS= read -r name; do
+    echo "two files are called $name:" src/*/"$name" && wrong=1
+done < <(basename -a src/*/*.[ch] | sort | uniq -d)
 exit $wrong

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the system packages that a task needs and this machine misses: says what and why first, then calls apt-get.
 #
-#     tools/packages.sh build|test|fuzz...
+#     tools/packages.sh build|test|fuzz|rules|valgrind|coverage...
 #
 # What is missing is found by trying it, so that a second run is instant and other systems only get told what they lack.
 set -euo pipefail
@@ -28,6 +28,11 @@ test|python3-numpy|makes models for the tests|$python -c "import numpy"
 test|mandoc|checks the manual pages|command -v mandoc
 test|zsh|tests its completion|zsh --version
 fuzz|clang|compiles the fuzzers|clang --version
+rules|clang-format|checks the layout of the source|clang-format --version
+rules|clang-tidy|looks for bugs in the source|command -v run-clang-tidy
+rules|cppcheck|looks for bugs in the source|cppcheck --version
+valgrind|valgrind|watches the program's memory|valgrind --version
+coverage|gcovr|counts the lines that tests run|gcovr --version
 '
 
 # Prints "package (what it is for)" for each need of task $1 that is not met.

@@ -5,8 +5,8 @@
             self.check(["version"], out="llava-quantize 0.1.0\\n")
 
 Each test runs in an empty folder of its own (self.dir), where `demo` is a link to the project's demo folder. The
-environment gives LQ_BIN (the program), LQ_DEMO, LQ_BUILD and LQ_SANITIZE; UPDATE=1 rewrites the golden files instead of
-comparing.
+environment gives LQ_BIN (the program), LQ_DEMO, LQ_BUILD and LQ_SANITIZE; LQ_WRAPPER names a program that runs LQ_BIN under
+a tool (tools/valgrind/llava-quantize); UPDATE=1 rewrites the golden files instead of comparing.
 """
 import hashlib
 import os
@@ -19,7 +19,9 @@ from dataclasses import dataclass
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROJECT = os.path.dirname(os.path.dirname(HERE))
-BIN = os.path.abspath(os.environ.get("LQ_BIN", os.path.join(PROJECT, "build", "llava-quantize")))
+WRAPPED = "LQ_WRAPPER" in os.environ
+BIN = os.path.abspath(os.environ.get("LQ_WRAPPER") or
+                      os.environ.get("LQ_BIN", os.path.join(PROJECT, "build", "llava-quantize")))
 DEMO = os.path.abspath(os.environ.get("LQ_DEMO", os.path.join(PROJECT, "demo")))
 BUILD = os.path.abspath(os.environ.get("LQ_BUILD", os.path.join(PROJECT, "build")))
 SANITIZE = os.environ.get("LQ_SANITIZE", "")

@@ -1,0 +1,17 @@
+# The rules that the build checks, as tests labelled `rules`. Those that need tools of their own are labelled `lint` too:
+# `make rules` installs the tools and runs all; `make test` leaves `lint` out.
+set(tools ${PROJECT_SOURCE_DIR}/tools)
+get_target_property(llama_headers llama INTERFACE_INCLUDE_DIRECTORIES)
+set(header_flags -D_GNU_SOURCE)
+foreach(folder IN LISTS llama_headers LQ_MTMD_INCLUDE JANSSON_INCLUDE_DIRS XXHASH_INCLUDE_DIRS)
+  list(APPEND header_flags -isystem ${folder})
+endforeach()
+add_test(NAME rules.rooms COMMAND ${tools}/check-rooms.sh ${LQ_ROOMS})
+add_test(NAME rules.lengths COMMAND ${Python3_EXECUTABLE} -B ${tools}/check-lengths.py)
+add_test(NAME rules.headers COMMAND ${tools}/check-headers.sh ${CMAKE_C_COMPILER} ${header_flags})
+add_test(NAME rules.format COMMAND ${tools}/check-format.sh)
+add_test(NAME rules.cppcheck COMMAND ${tools}/check-cppcheck.sh)
+add_test(NAME rules.tidy COMMAND ${tools}/check-tidy.sh ${PROJECT_BINARY_DIR})
+set_tests_properties(rules.rooms rules.lengths rules.headers PROPERTIES LABELS rules)
+set_tests_properties(rules.format rules.cppcheck rules.tidy PROPERTIES LABELS "rules;lint")
+set_property(TEST cli.test_library APPEND PROPERTY LABELS rules)

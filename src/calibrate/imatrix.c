@@ -268,7 +268,7 @@ static enum lq_status take_entry(struct lq_imatrix *im, struct cursor *c, struct
     e->rows = 1;
     e->values = malloc(e->n * sizeof *e->values);
     if (e->values == NULL) return no_memory(im, err);
-    take(c, e->values, e->n * sizeof *e->values);
+    if (!take(c, e->values, e->n * sizeof *e->values)) return bad_legacy(im, number, err);
     enum lq_status status = check_values(im, e->name, e->values, e->n, err);
     if (status == LQ_OK) finish_entry(e, &(float){calls > 0 ? (float)calls : 1});
     return status;

@@ -47,7 +47,7 @@ static uint64_t load(const uint8_t *raw, uint64_t size)
 
 static int64_t extend_sign(uint64_t v, uint64_t size)
 {
-    uint64_t sign = UINT64_C(1) << (8 * size - 1);
+    uint64_t sign = UINT64_C(1) << (8 * size - 1); /* NOLINT: no type has size 0 */
     return (int64_t)((v ^ sign) - sign);
 }
 

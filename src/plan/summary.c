@@ -61,7 +61,7 @@ static void put_role(struct text *t, const struct census *c, enum lq_role role)
     int used = snprintf(item, sizeof item, "%s=", lq_role_name(role));
     int type = common_type(c, role, role);
     if (type == LQ_TYPE_NONE) return;
-    if (type < LQ_TYPE_COUNT) used += snprintf(item + used, sizeof item - (size_t)used, "%s", lq_format_name(type));
+    if (type < LQ_TYPE_COUNT) snprintf(item + used, sizeof item - (size_t)used, "%s", lq_format_name(type));
     else
         for (int i = 0, first = used; i < LQ_TYPE_COUNT && used < (int)sizeof item; i++)
             if (c->tensors[role][i] > 0)

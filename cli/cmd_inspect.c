@@ -75,10 +75,8 @@ static int run(int argc, char **argv)
     struct lq_error err = {0};
     enum lq_status status = lq_model_open(&model, args.input, &options, &err);
     if (status == LQ_OK) status = look(&args, model, &seen, &err);
-    if (status == LQ_OK && args.json)
-        status = cli_inspect_json(seen, args.all, &err);
-    else if (status == LQ_OK)
-        cli_inspect_text(seen, args.all);
+    if (status == LQ_OK && args.json) status = cli_inspect_json(seen, args.all, &err);
+    else if (status == LQ_OK) cli_inspect_text(seen, args.all);
     lq_inspection_free(seen);
     lq_model_free(model);
     return status == LQ_OK ? CLI_DONE : cli_fail(&err);

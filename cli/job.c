@@ -127,8 +127,8 @@ static enum lq_status check_plan_target(const struct cli_job *job, struct lq_err
     const char *path = job->save_plan;
     if (path == NULL) return LQ_OK;
     if (names_weights(path))
-        return lq_error_set(err, LQ_ERR_USAGE, "%s: is the name of a model's file; call the plan something like plan.json",
-                            path);
+        return lq_error_set(err, LQ_ERR_USAGE,
+                            "%s: is the name of a model's file; call the plan something like plan.json", path);
     if (lstat(path, &st) != 0) return check_plan_folder(job, err);
     if (S_ISDIR(st.st_mode))
         return lq_error_set(err, LQ_ERR_USAGE, "%s: is a folder, expected the path of a file", path);
@@ -208,10 +208,8 @@ static enum lq_status produce(const struct cli_job *job, const struct work *w, s
         .n_files = result.n_files,
         .result = &result,
     };
-    if (job->json)
-        status = cli_report_json(&report, err);
-    else if (!job->quiet)
-        status = cli_report_table(&report, err);
+    if (job->json) status = cli_report_json(&report, err);
+    else if (!job->quiet) status = cli_report_table(&report, err);
     lq_quantize_result_release(&result);
     return status;
 }

@@ -90,25 +90,14 @@ static int set_option(const struct parse *p, const struct cli_option *o, const c
     if (value != NULL && *value == '\0')
         return cli_wrong_use(p->command->name, "--%s: %s is empty", o->name, o->argument);
     switch (o->kind) {
-    case CLI_FLAG:
-        *(bool *)target_of(p, o->target) = true;
-        return CLI_GO;
-    case CLI_TEXT:
-        *(const char **)target_of(p, o->target) = value;
-        return CLI_GO;
-    case CLI_LIST:
-        return add_to_list(p, o, value);
-    case CLI_NUMBER:
-        return set_number(p, o, value);
-    case CLI_SIZE:
-        return set_size(p, o, value);
-    case CLI_REAL:
-        return set_real(p, o, value);
-    case CLI_CHOICE:
-        return set_choice(p, o, value);
-    case CLI_HELP:
-        cli_usage(stdout, p->command);
-        return CLI_DONE;
+    case CLI_FLAG: *(bool *)target_of(p, o->target) = true; return CLI_GO;
+    case CLI_TEXT: *(const char **)target_of(p, o->target) = value; return CLI_GO;
+    case CLI_LIST: return add_to_list(p, o, value);
+    case CLI_NUMBER: return set_number(p, o, value);
+    case CLI_SIZE: return set_size(p, o, value);
+    case CLI_REAL: return set_real(p, o, value);
+    case CLI_CHOICE: return set_choice(p, o, value);
+    case CLI_HELP: cli_usage(stdout, p->command); return CLI_DONE;
     }
     return CLI_GO;
 }

@@ -92,12 +92,9 @@ static void print_tensors(struct cli_progress *p, const struct lq_progress *now)
     const struct lq_plan *plan = p->plan;
     size_t end = p->next_entry;
     while (end < plan->n_entries && strcmp(plan->entries[end].tensor->name, now->what) != 0) end++;
-    if (now->done >= now->total)
-        end = plan->n_entries;
-    else if (end == plan->n_entries)
-        return;
-    else
-        end++;
+    if (now->done >= now->total) end = plan->n_entries;
+    else if (end == plan->n_entries) return;
+    else end++;
     struct cli_plan_widths widths = cli_plan_widths(plan);
     while (p->next_entry < end) cli_plan_put_entry(stderr, plan, p->next_entry++, &widths);
 }
@@ -106,12 +103,9 @@ static void on_progress(void *data, const struct lq_progress *now)
 {
     struct cli_progress *p = data;
     if (p->verbosity == CLI_QUIET) return;
-    if (p->verbosity == CLI_VERBOSE && p->plan != NULL)
-        print_tensors(p, now);
-    else if (p->terminal)
-        draw(p, now);
-    else
-        print_tenths(p, now);
+    if (p->verbosity == CLI_VERBOSE && p->plan != NULL) print_tensors(p, now);
+    else if (p->terminal) draw(p, now);
+    else print_tenths(p, now);
     fflush(stderr);
 }
 

@@ -59,10 +59,8 @@ void cli_put_shell_word(FILE *out, const char *word)
     }
     putc('\'', out);
     for (const char *p = word; *p != '\0'; p++) {
-        if (*p == '\'')
-            fputs("'\\''", out);
-        else
-            putc(*p, out);
+        if (*p == '\'') fputs("'\\''", out);
+        else putc(*p, out);
     }
     putc('\'', out);
 }

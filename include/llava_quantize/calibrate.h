@@ -1,8 +1,9 @@
 /* Importance data: the mean square of each input column of a matrix, from llama.cpp's imatrix files.
  *
- * Enters: an imatrix file, GGUF form or the older binary form. Leaves: one float row per tensor, per expert for 3-D ones.
- * Invariants: values are finite and not negative, and those that llama-quantize would use; a tensor whose values are all
- * zero is treated as absent.
+ * Enters: an imatrix file, GGUF form or the older binary form. Leaves: one float row per tensor, per expert for 3-D
+ * ones.
+ * Invariants: values are finite and not negative, and those that llama-quantize would use; a tensor whose values are
+ * all zero is treated as absent.
  *
  *     struct lq_imatrix *im = NULL;
  *     lq_imatrix_load(&im, "imatrix.gguf", &err);

@@ -16,6 +16,7 @@ extern "C" {
 #endif
 
 /* ggml's type ids, as they stand in GGUF files. */
+/* clang-format off */
 enum lq_type {
     LQ_TYPE_F32 = 0, LQ_TYPE_F16 = 1, LQ_TYPE_Q4_0 = 2, LQ_TYPE_Q4_1 = 3, LQ_TYPE_Q5_0 = 6, LQ_TYPE_Q5_1 = 7,
     LQ_TYPE_Q8_0 = 8, LQ_TYPE_Q8_1 = 9, LQ_TYPE_Q2_K = 10, LQ_TYPE_Q3_K = 11, LQ_TYPE_Q4_K = 12, LQ_TYPE_Q5_K = 13,
@@ -26,6 +27,7 @@ enum lq_type {
     LQ_TYPE_Q1_0 = 41, LQ_TYPE_Q2_0 = 42, LQ_TYPE_COUNT = 43,
     LQ_TYPE_NONE = -1,
 };
+/* clang-format on */
 
 enum {
     LQ_FORMAT_FLOAT = 1,            /* f32, f16, bf16 */

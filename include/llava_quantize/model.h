@@ -25,33 +25,33 @@ enum lq_half { LQ_VISION, LQ_LANGUAGE, LQ_HALVES };
 
 /* What a tensor does. Names ("language.attention.q", "vision.ffn.down", "projector", ...) come from lq_role_name. */
 enum lq_role {
-    LQ_ROLE_LANGUAGE_EMBEDDING,       /* "language.embedding" */
-    LQ_ROLE_LANGUAGE_OUTPUT,          /* "language.output" */
-    LQ_ROLE_LANGUAGE_ATTENTION_Q,     /* "language.attention.q" */
-    LQ_ROLE_LANGUAGE_ATTENTION_K,     /* "language.attention.k" */
-    LQ_ROLE_LANGUAGE_ATTENTION_V,     /* "language.attention.v" */
-    LQ_ROLE_LANGUAGE_ATTENTION_QKV,   /* "language.attention.qkv", fused */
-    LQ_ROLE_LANGUAGE_ATTENTION_OUT,   /* "language.attention.out" */
-    LQ_ROLE_LANGUAGE_FFN_UP,          /* "language.ffn.up", experts included */
-    LQ_ROLE_LANGUAGE_FFN_GATE,        /* "language.ffn.gate" */
-    LQ_ROLE_LANGUAGE_FFN_DOWN,        /* "language.ffn.down" */
-    LQ_ROLE_LANGUAGE_OTHER,           /* "language.other": a matrix of another architecture */
-    LQ_ROLE_VISION_ATTENTION_Q,       /* "vision.attention.q" */
-    LQ_ROLE_VISION_ATTENTION_K,       /* "vision.attention.k" */
-    LQ_ROLE_VISION_ATTENTION_V,       /* "vision.attention.v" */
-    LQ_ROLE_VISION_ATTENTION_QKV,     /* "vision.attention.qkv" */
-    LQ_ROLE_VISION_ATTENTION_OUT,     /* "vision.attention.out" */
-    LQ_ROLE_VISION_FFN_UP,            /* "vision.ffn.up" (fc1) */
-    LQ_ROLE_VISION_FFN_GATE,          /* "vision.ffn.gate" */
-    LQ_ROLE_VISION_FFN_DOWN,          /* "vision.ffn.down" (fc2) */
-    LQ_ROLE_VISION_OTHER,             /* "vision.other" */
-    LQ_ROLE_PROJECTOR,                /* "projector" */
-    LQ_ROLE_PATCH_EMBEDDING,          /* "patch_embedding", never quantised, nor is any role below */
-    LQ_ROLE_POSITION_EMBEDDING,       /* "position_embedding" */
-    LQ_ROLE_CLASS_EMBEDDING,          /* "class_embedding" */
-    LQ_ROLE_NORM,                     /* "norm" */
-    LQ_ROLE_BIAS,                     /* "bias" */
-    LQ_ROLE_FIXED,                    /* "fixed": anything else the runtime does not multiply (tables, frequencies) */
+    LQ_ROLE_LANGUAGE_EMBEDDING,     /* "language.embedding" */
+    LQ_ROLE_LANGUAGE_OUTPUT,        /* "language.output" */
+    LQ_ROLE_LANGUAGE_ATTENTION_Q,   /* "language.attention.q" */
+    LQ_ROLE_LANGUAGE_ATTENTION_K,   /* "language.attention.k" */
+    LQ_ROLE_LANGUAGE_ATTENTION_V,   /* "language.attention.v" */
+    LQ_ROLE_LANGUAGE_ATTENTION_QKV, /* "language.attention.qkv", fused */
+    LQ_ROLE_LANGUAGE_ATTENTION_OUT, /* "language.attention.out" */
+    LQ_ROLE_LANGUAGE_FFN_UP,        /* "language.ffn.up", experts included */
+    LQ_ROLE_LANGUAGE_FFN_GATE,      /* "language.ffn.gate" */
+    LQ_ROLE_LANGUAGE_FFN_DOWN,      /* "language.ffn.down" */
+    LQ_ROLE_LANGUAGE_OTHER,         /* "language.other": a matrix of another architecture */
+    LQ_ROLE_VISION_ATTENTION_Q,     /* "vision.attention.q" */
+    LQ_ROLE_VISION_ATTENTION_K,     /* "vision.attention.k" */
+    LQ_ROLE_VISION_ATTENTION_V,     /* "vision.attention.v" */
+    LQ_ROLE_VISION_ATTENTION_QKV,   /* "vision.attention.qkv" */
+    LQ_ROLE_VISION_ATTENTION_OUT,   /* "vision.attention.out" */
+    LQ_ROLE_VISION_FFN_UP,          /* "vision.ffn.up" (fc1) */
+    LQ_ROLE_VISION_FFN_GATE,        /* "vision.ffn.gate" */
+    LQ_ROLE_VISION_FFN_DOWN,        /* "vision.ffn.down" (fc2) */
+    LQ_ROLE_VISION_OTHER,           /* "vision.other" */
+    LQ_ROLE_PROJECTOR,              /* "projector" */
+    LQ_ROLE_PATCH_EMBEDDING,        /* "patch_embedding", never quantised, nor is any role below */
+    LQ_ROLE_POSITION_EMBEDDING,     /* "position_embedding" */
+    LQ_ROLE_CLASS_EMBEDDING,        /* "class_embedding" */
+    LQ_ROLE_NORM,                   /* "norm" */
+    LQ_ROLE_BIAS,                   /* "bias" */
+    LQ_ROLE_FIXED,                  /* "fixed": anything else the runtime does not multiply (tables, frequencies) */
     LQ_ROLES
 };
 
@@ -62,16 +62,16 @@ struct lq_tensor {
     const char *name;
     enum lq_half half;
     enum lq_role role;
-    int block;            /* transformer block, -1 outside any */
-    bool quantisable;     /* the runtime multiplies by it (facts: 2-D or 3-D, MUL_MAT, MUL_MAT_ID or GET_ROWS) */
-    enum lq_type type;    /* of the data as read: f32, f16, bf16 or, from GGUF, anything */
-    enum lq_type keep;    /* the type it is written in when nothing is asked of it: `type` from GGUF; from Hugging Face
-                             f32 for everything not quantisable */
+    int block;         /* transformer block, -1 outside any */
+    bool quantisable;  /* the runtime multiplies by it (facts: 2-D or 3-D, MUL_MAT, MUL_MAT_ID or GET_ROWS) */
+    enum lq_type type; /* of the data as read: f32, f16, bf16 or, from GGUF, anything */
+    enum lq_type keep; /* the type it is written in when nothing is asked of it: `type` from GGUF; from Hugging Face
+                          f32 for everything not quantisable */
     uint32_t n_dims;
-    uint64_t ne[4];       /* unused ones are 1 */
-    uint64_t rows;        /* ne[1] * ne[2] * ne[3] */
-    uint64_t bytes;       /* rows * row bytes in `type` */
-    const void *origin;   /* private to the model room */
+    uint64_t ne[4];     /* unused ones are 1 */
+    uint64_t rows;      /* ne[1] * ne[2] * ne[3] */
+    uint64_t bytes;     /* rows * row bytes in `type` */
+    const void *origin; /* private to the model room */
 };
 
 struct lq_kvs; /* GGUF metadata; see src/source/kv.h */
@@ -90,15 +90,15 @@ struct lq_model_half {
     uint32_t alignment;       /* general.alignment */
     size_t n_tensors;
     const struct lq_tensor *tensors;
-    size_t n_files;           /* 1, or the shards of a split GGUF; 0 from Hugging Face */
+    size_t n_files; /* 1, or the shards of a split GGUF; 0 from Hugging Face */
     const struct lq_model_file *files;
 };
 
 struct lq_model {
-    const char *path;                        /* as given */
-    const char *name;                        /* base name for outputs: "llava-1.5-7b-hf", or a GGUF's name without type
-                                                tag and shard numbers */
-    const char *source;                      /* what to record as origin: an earlier run's record, else `name` */
+    const char *path;   /* as given */
+    const char *name;   /* base name for outputs: "llava-1.5-7b-hf", or a GGUF's name without type
+                           tag and shard numbers */
+    const char *source; /* what to record as origin: an earlier run's record, else `name` */
     bool hugging_face;
     const struct lq_model_half *half[LQ_HALVES]; /* NULL: this half is absent */
 };
@@ -110,7 +110,8 @@ struct lq_model_options {
 };
 
 /* Opens `path`. `options` may be NULL (no mmproj given, both halves). Errors: LQ_ERR_IO, LQ_ERR_FORMAT,
- * LQ_ERR_UNSUPPORTED, LQ_ERR_USAGE (several mmproj candidates: the message lists them). On failure *out is untouched. */
+ * LQ_ERR_UNSUPPORTED, LQ_ERR_USAGE (several mmproj candidates: the message lists them). On failure *out is untouched.
+ */
 enum lq_status lq_model_open(struct lq_model **out, const char *path, const struct lq_model_options *options,
                              struct lq_error *err);
 void lq_model_free(struct lq_model *model);

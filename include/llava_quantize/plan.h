@@ -27,8 +27,8 @@ struct lq_plan_rule {
 };
 
 struct lq_plan_request {
-    const char *spec;     /* bits, type, file type or recipe for both halves; NULL: "layered" */
-    const char *vision;   /* the same for one half alone; NULL: spec */
+    const char *spec;   /* bits, type, file type or recipe for both halves; NULL: "layered" */
+    const char *vision; /* the same for one half alone; NULL: spec */
     const char *language;
     const struct lq_plan_rule *rules; /* later rules win over earlier ones, all over the recipe */
     size_t n_rules;
@@ -39,19 +39,19 @@ struct lq_plan_request {
 struct lq_plan_entry {
     const struct lq_tensor *tensor; /* borrowed from the model */
     enum lq_type type;
-    uint64_t bytes; /* of the encoded data */
-    char reason[96];/* one clause: "layered", "--type 'vision.ffn'", "1152 columns do not fit q4_k: iq4_nl", ... */
+    uint64_t bytes;  /* of the encoded data */
+    char reason[96]; /* one clause: "layered", "--type 'vision.ffn'", "1152 columns do not fit q4_k: iq4_nl", ... */
 };
 
 struct lq_plan {
-    char recipe[96];         /* as recorded: "layered", "4 bits", "Q4_K_M", "q8_0", "vision q4_0, language q8_0",
-                                "layered, 2 --type rules", "layered, edited" and "plan file" (from a plan file that
-                                was changed, or names no recipe) */
-    char tag[48];            /* for file names: "layered", "Q4_K_M", "4bit", ... */
-    int file_type[LQ_HALVES];/* general.file_type of each half (llama.cpp's ids) */
-    size_t n_entries;        /* vision tensors first, then language ones, each in file order */
+    char recipe[96];          /* as recorded: "layered", "4 bits", "Q4_K_M", "q8_0", "vision q4_0, language q8_0",
+                                 "layered, 2 --type rules", "layered, edited" and "plan file" (from a plan file that
+                                 was changed, or names no recipe) */
+    char tag[48];             /* for file names: "layered", "Q4_K_M", "4bit", ... */
+    int file_type[LQ_HALVES]; /* general.file_type of each half (llama.cpp's ids) */
+    size_t n_entries;         /* vision tensors first, then language ones, each in file order */
     struct lq_plan_entry *entries;
-    char note[160];          /* one line for the user, or "": "4 means 4 bits; llama-quantize's type number 4 ..." */
+    char note[160]; /* one line for the user, or "": "4 means 4 bits; llama-quantize's type number 4 ..." */
 };
 
 /* Errors: LQ_ERR_USAGE for a name or pattern that means nothing (the message lists what would), LQ_ERR_UNSUPPORTED for
@@ -77,7 +77,9 @@ bool lq_plan_widen(struct lq_plan *plan, size_t entry, const char *reason);
 size_t lq_plan_summary(const struct lq_plan *plan, char *dst, size_t size);
 
 /* Names that lq_plan_build takes, for help texts: the i-th, or NULL behind the last. */
-struct lq_recipe_info { const char *name, *what; };
+struct lq_recipe_info {
+    const char *name, *what;
+};
 const struct lq_recipe_info *lq_recipe_at(size_t i);
 
 #ifdef __cplusplus

@@ -40,14 +40,14 @@ struct lq_quantize_file {
 };
 
 struct lq_quantize_result {
-    struct lq_quantize_file *files;  /* owned; the vision half first, shards in order */
+    struct lq_quantize_file *files; /* owned; the vision half first, shards in order */
     size_t n_files;
-    const char *path[LQ_HALVES];     /* the half's file or first shard, in `files`; NULL for a half that is absent */
-    uint64_t file_bytes[LQ_HALVES];  /* of all files of the half */
+    const char *path[LQ_HALVES];    /* the half's file or first shard, in `files`; NULL for a half that is absent */
+    uint64_t file_bytes[LQ_HALVES]; /* of all files of the half */
     char pair_id[40];
-    size_t n_entries;                /* as plan->n_entries */
-    double *error_sq;                /* owned, one per entry: sum (w - q)^2 over its weights; 0 for exact copies */
-    double *weight_sq;               /* owned, one per entry: sum w^2; relative error = sqrt(error_sq / weight_sq) */
+    size_t n_entries;  /* as plan->n_entries */
+    double *error_sq;  /* owned, one per entry: sum (w - q)^2 over its weights; 0 for exact copies */
+    double *weight_sq; /* owned, one per entry: sum w^2; relative error = sqrt(error_sq / weight_sq) */
     double seconds;
 };
 

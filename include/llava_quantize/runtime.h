@@ -1,13 +1,14 @@
 /* Running a pair: llama.cpp behind one narrow door.
  *
  * Enters: the two files of a pair, a picture, a question. Leaves: an answer in pieces, or log-probabilities.
- * Invariants: nothing unchecked reaches llama.cpp (both files pass our own reader first); greedy answers are repeatable.
+ * Invariants: nothing unchecked reaches llama.cpp (both files pass our own reader first); greedy answers are
+ * repeatable.
  *
  *     struct lq_runtime *rt = NULL;
  *     struct lq_runtime_options options = {.language = "m.gguf", .mmproj = "mmproj-m.gguf"};
  *     if (lq_runtime_open(&rt, &options, &err) == LQ_OK)
- *         lq_runtime_ask(rt, &(struct lq_question){.image = "cat.png", .text = "What is this?"}, print_piece, NULL, &err);
- *     lq_runtime_free(rt);
+ *         lq_runtime_ask(rt, &(struct lq_question){.image = "cat.png", .text = "What is this?"}, print_piece, NULL,
+ * &err); lq_runtime_free(rt);
  */
 #ifndef LLAVA_QUANTIZE_RUNTIME_H
 #define LLAVA_QUANTIZE_RUNTIME_H
@@ -45,15 +46,19 @@ typedef bool lq_piece_fn(void *data, const char *piece, size_t length);
 enum lq_status lq_runtime_open(struct lq_runtime **out, const struct lq_runtime_options *options, struct lq_error *err);
 void lq_runtime_free(struct lq_runtime *rt);
 
-/* Answers one question; each call starts a fresh conversation. The prompt is the model's chat template where it has one,
- * else "USER:<image>\nQUESTION ASSISTANT:". Not thread-safe for one runtime. */
+/* Answers one question; each call starts a fresh conversation. The prompt is the model's chat template where it has
+ * one, else "USER:<image>\nQUESTION ASSISTANT:". Not thread-safe for one runtime. */
 enum lq_status lq_runtime_ask(struct lq_runtime *rt, const struct lq_question *question, lq_piece_fn *piece, void *data,
                               struct lq_error *err);
 
 /* Teacher-forced log-probabilities of `answer` and its end token after the question: *out (free with free()) holds
- * n_positions rows of n_vocab floats (natural logarithm), row i predicting answer token i; *tokens (free()) the n_positions
- * tokens, the last being the end token. */
-struct lq_scores { float *logprobs; int32_t *tokens; size_t n_positions, n_vocab; };
+ * n_positions rows of n_vocab floats (natural logarithm), row i predicting answer token i; *tokens (free()) the
+ * n_positions tokens, the last being the end token. */
+struct lq_scores {
+    float *logprobs;
+    int32_t *tokens;
+    size_t n_positions, n_vocab;
+};
 enum lq_status lq_runtime_score(struct lq_runtime *rt, const struct lq_question *question, const char *answer,
                                 struct lq_scores *out, struct lq_error *err);
 void lq_scores_release(struct lq_scores *scores);

@@ -15,7 +15,9 @@
 
 /* What a stretch of weights holds: bit patterns of the largest magnitude (0x7f800000 or more: not finite) and of the
  * smallest one that is not zero (UINT32_MAX when all are zero). Magnitudes order like their bit patterns. */
-struct lq_survey { uint32_t largest, smallest; };
+struct lq_survey {
+    uint32_t largest, smallest;
+};
 
 /* LQ_KERNELS(K): K(name, arguments) for every kernel; declaration, tables and tests read this one list. */
 #define LQ_KERNELS(K) \
@@ -34,7 +36,7 @@ struct lq_survey { uint32_t largest, smallest; };
 
 struct lq_kernel_table {
     const char *name;
-#define LQ_MEMBER(kernel, arguments) void (*kernel) arguments;
+#define LQ_MEMBER(kernel, arguments) void(*kernel) arguments;
     LQ_KERNELS(LQ_MEMBER)
 #undef LQ_MEMBER
 };

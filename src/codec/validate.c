@@ -3,15 +3,18 @@
 #include <string.h>
 
 /* Where the scales of a block stand: byte offsets of 16-bit floats. */
-struct scales { enum lq_type type; uint16_t n, offset[2]; };
+struct scales {
+    enum lq_type type;
+    uint16_t n, offset[2];
+};
 
 static const struct scales half_scales[] = {
-    {LQ_TYPE_F16, 1, {0}},      {LQ_TYPE_Q4_0, 1, {0}},    {LQ_TYPE_Q4_1, 2, {0, 2}},  {LQ_TYPE_Q5_0, 1, {0}},
-    {LQ_TYPE_Q5_1, 2, {0, 2}},  {LQ_TYPE_Q8_0, 1, {0}},    {LQ_TYPE_Q8_1, 2, {0, 2}},  {LQ_TYPE_Q2_K, 2, {80, 82}},
-    {LQ_TYPE_Q3_K, 1, {108}},   {LQ_TYPE_Q4_K, 2, {0, 2}}, {LQ_TYPE_Q5_K, 2, {0, 2}},  {LQ_TYPE_Q6_K, 1, {208}},
-    {LQ_TYPE_IQ2_XXS, 1, {0}},  {LQ_TYPE_IQ2_XS, 1, {0}},  {LQ_TYPE_IQ3_XXS, 1, {0}},  {LQ_TYPE_IQ1_S, 1, {0}},
-    {LQ_TYPE_IQ4_NL, 1, {0}},   {LQ_TYPE_IQ3_S, 1, {0}},   {LQ_TYPE_IQ2_S, 1, {0}},    {LQ_TYPE_IQ4_XS, 1, {0}},
-    {LQ_TYPE_TQ1_0, 1, {52}},   {LQ_TYPE_TQ2_0, 1, {64}},  {LQ_TYPE_Q1_0, 1, {0}},     {LQ_TYPE_Q2_0, 1, {0}},
+    {LQ_TYPE_F16, 1, {0}},     {LQ_TYPE_Q4_0, 1, {0}},    {LQ_TYPE_Q4_1, 2, {0, 2}}, {LQ_TYPE_Q5_0, 1, {0}},
+    {LQ_TYPE_Q5_1, 2, {0, 2}}, {LQ_TYPE_Q8_0, 1, {0}},    {LQ_TYPE_Q8_1, 2, {0, 2}}, {LQ_TYPE_Q2_K, 2, {80, 82}},
+    {LQ_TYPE_Q3_K, 1, {108}},  {LQ_TYPE_Q4_K, 2, {0, 2}}, {LQ_TYPE_Q5_K, 2, {0, 2}}, {LQ_TYPE_Q6_K, 1, {208}},
+    {LQ_TYPE_IQ2_XXS, 1, {0}}, {LQ_TYPE_IQ2_XS, 1, {0}},  {LQ_TYPE_IQ3_XXS, 1, {0}}, {LQ_TYPE_IQ1_S, 1, {0}},
+    {LQ_TYPE_IQ4_NL, 1, {0}},  {LQ_TYPE_IQ3_S, 1, {0}},   {LQ_TYPE_IQ2_S, 1, {0}},   {LQ_TYPE_IQ4_XS, 1, {0}},
+    {LQ_TYPE_TQ1_0, 1, {52}},  {LQ_TYPE_TQ2_0, 1, {64}},  {LQ_TYPE_Q1_0, 1, {0}},    {LQ_TYPE_Q2_0, 1, {0}},
 };
 
 static uint16_t load16(const uint8_t *p)
@@ -60,8 +63,11 @@ static bool iq1_m_is_finite(const uint8_t *p)
                                      (load16(words + 4) >> 4 & 0x0f00) | (load16(words + 6) & 0xf000)));
 }
 
-static const struct { enum lq_type type; bool (*is_finite)(const uint8_t *block); } others[] = {
-    {LQ_TYPE_F32, f32_is_finite}, {LQ_TYPE_F64, f64_is_finite},     {LQ_TYPE_BF16, bf16_is_finite},
+static const struct {
+    enum lq_type type;
+    bool (*is_finite)(const uint8_t *block);
+} others[] = {
+    {LQ_TYPE_F32, f32_is_finite},  {LQ_TYPE_F64, f64_is_finite},     {LQ_TYPE_BF16, bf16_is_finite},
     {LQ_TYPE_Q8_K, f32_is_finite}, {LQ_TYPE_MXFP4, mxfp4_is_finite}, {LQ_TYPE_IQ1_M, iq1_m_is_finite},
 };
 

@@ -13,8 +13,8 @@
 struct candidate {
     struct lq_gguf_files files;
     const struct lq_source *source; /* the first of them, which has the metadata */
-    const char *architecture; /* in the store */
-    enum lq_half half;        /* LQ_HALVES: no model at all (importance data, an adapter) */
+    const char *architecture;       /* in the store */
+    enum lq_half half;              /* LQ_HALVES: no model at all (importance data, an adapter) */
 };
 
 /* A terminated copy of a string key, in the store; NULL where the key is absent. */

@@ -48,8 +48,8 @@ static enum lq_status check_name(const struct lq_source *s, uint64_t count, stru
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: one of %" PRIu64 " shards, but key '" NUMBER_KEY "' is missing",
                             s->path, count);
     if (number >= count)
-        return lq_error_set(err, LQ_ERR_FORMAT,
-                            "%s: " NUMBER_KEY " is %" PRIu64 ", but " COUNT_KEY " is %" PRIu64, s->path, number, count);
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: " NUMBER_KEY " is %" PRIu64 ", but " COUNT_KEY " is %" PRIu64,
+                            s->path, number, count);
     if (lq_name_shard(s->path, out) && out->number == number + 1 && out->count == count) return LQ_OK;
     return lq_error_set(err, LQ_ERR_FORMAT,
                         "%s: shard %" PRIu64 " of %" PRIu64 " by its metadata, so its name must end in -%05" PRIu64
@@ -102,8 +102,8 @@ static enum lq_status open_shard(struct lq_model_store *store, const char *given
     if (asprintf(&path, "%.*s-%05" PRIu32 "-of-%05" PRIu32 ".gguf", (int)name->stem, given, number, name->count) < 0)
         return no_memory(given, err);
     if (access(path, F_OK) != 0)
-        status = lq_error_set(err, LQ_ERR_IO, "%s: this shard is missing: %s is one of %" PRIu32, path, given,
-                              name->count);
+        status =
+            lq_error_set(err, LQ_ERR_IO, "%s: this shard is missing: %s is one of %" PRIu32, path, given, name->count);
     else status = lq_store_open(store, path, &s, err);
     free(path);
     return status;
@@ -205,8 +205,8 @@ static enum lq_status check_single(const struct lq_source *s, struct lq_error *e
     struct lq_shard_name name;
     if (s->kind != LQ_SOURCE_GGUF || !lq_name_shard(s->path, &name) || name.count <= 1) return LQ_OK;
     return lq_error_set(err, LQ_ERR_FORMAT,
-                        "%s: named as shard %" PRIu32 " of %" PRIu32 ", but its metadata speak of no shards ("
-                        COUNT_KEY ")",
+                        "%s: named as shard %" PRIu32 " of %" PRIu32 ", but its metadata speak of no shards (" COUNT_KEY
+                        ")",
                         s->path, name.number, name.count);
 }
 

@@ -232,10 +232,8 @@ static void swap_square_roles(struct import *im)
     if (im->config.v_ff != im->config.v_hidden) return;
     for (size_t i = 0; i < half->pub.n_tensors; i++) {
         struct lq_tensor *t = &half->tensors[i];
-        if (t->role == LQ_ROLE_VISION_FFN_UP)
-            t->role = LQ_ROLE_VISION_FFN_DOWN;
-        else if (t->role == LQ_ROLE_VISION_FFN_DOWN)
-            t->role = LQ_ROLE_VISION_FFN_UP;
+        if (t->role == LQ_ROLE_VISION_FFN_UP) t->role = LQ_ROLE_VISION_FFN_DOWN;
+        else if (t->role == LQ_ROLE_VISION_FFN_DOWN) t->role = LQ_ROLE_VISION_FFN_UP;
     }
 }
 

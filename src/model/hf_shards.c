@@ -67,8 +67,7 @@ static enum lq_status open_shard(struct lq_hf_shards *shards, struct lq_model_st
     if (strchr(file, '/') != NULL)
         status =
             lq_error_set(err, LQ_ERR_FORMAT, "%s: the index names a shard outside the folder: '%.200s'", folder, file);
-    else if (access(path, F_OK) != 0)
-        status = lq_error_set(err, LQ_ERR_IO, "%s: this shard is missing", path);
+    else if (access(path, F_OK) != 0) status = lq_error_set(err, LQ_ERR_IO, "%s: this shard is missing", path);
     if (status == LQ_OK) status = lq_store_open(store, path, &s, err);
     if (status == LQ_OK && s->kind != LQ_SOURCE_SAFETENSORS)
         status = lq_error_set(err, LQ_ERR_FORMAT, "%s: not a safetensors file", path);
@@ -210,10 +209,8 @@ enum lq_status lq_hf_shards_open(struct lq_hf_shards *out, struct lq_model_store
     if (status == LQ_OK) status = sort(&shards, err);
     json_decref(root);
     free(index);
-    if (status == LQ_OK)
-        *out = shards;
-    else
-        lq_hf_shards_release(&shards);
+    if (status == LQ_OK) *out = shards;
+    else lq_hf_shards_release(&shards);
     return status;
 }
 

@@ -33,10 +33,8 @@ static enum lq_status set_names(struct lq_model_store *store, const char *path, 
     const char *text;
     size_t length;
     const struct lq_model_half *half = leading_half(&store->pub);
-    if (store->pub.hugging_face)
-        lq_name_of_folder(path, name, sizeof name);
-    else
-        lq_name_of_file(half->path, name, sizeof name);
+    if (store->pub.hugging_face) lq_name_of_folder(path, name, sizeof name);
+    else lq_name_of_file(half->path, name, sizeof name);
     enum lq_status status = lq_store_text(store, path, &store->pub.path, err);
     if (status == LQ_OK) status = lq_store_text(store, name, &store->pub.name, err);
     if (status != LQ_OK) return status;
@@ -57,10 +55,8 @@ enum lq_status lq_model_open(struct lq_model **out, const char *path, const stru
     enum lq_status status = lq_store_new(&store, err);
     if (status == LQ_OK) status = open_by_kind(store, path, options == NULL ? &whole : options, err);
     if (status == LQ_OK) status = set_names(store, path, err);
-    if (status == LQ_OK)
-        *out = &store->pub;
-    else
-        lq_store_free(store);
+    if (status == LQ_OK) *out = &store->pub;
+    else lq_store_free(store);
     return status;
 }
 

@@ -62,14 +62,10 @@ static bool take_field(struct span *in, struct field *out)
     out->number = (uint32_t)(key >> 3);
     out->wire = (enum wire)(key & 7);
     switch (out->wire) {
-    case WIRE_VARINT:
-        return take_varint(in, &out->value);
-    case WIRE_64:
-        return take_fixed(in, 8, &out->value);
-    case WIRE_32:
-        return take_fixed(in, 4, &out->value);
-    case WIRE_BYTES:
-        return take_bytes(in, &out->bytes);
+    case WIRE_VARINT: return take_varint(in, &out->value);
+    case WIRE_64: return take_fixed(in, 8, &out->value);
+    case WIRE_32: return take_fixed(in, 4, &out->value);
+    case WIRE_BYTES: return take_bytes(in, &out->bytes);
     }
     return false;
 }
@@ -204,9 +200,7 @@ enum lq_status lq_tokenizer_parse(struct lq_tokenizer *out, const void *data, si
 {
     struct lq_tokenizer t = {.model = LQ_PIECE_MODEL_UNIGRAM, .bos = 1, .eos = 2, .pad = -1, .add_dummy_prefix = true};
     enum lq_status status = read_model(&t, (struct span){data, (const uint8_t *)data + size}, name, err);
-    if (status == LQ_OK)
-        *out = t;
-    else
-        lq_tokenizer_release(&t);
+    if (status == LQ_OK) *out = t;
+    else lq_tokenizer_release(&t);
     return status;
 }

@@ -104,8 +104,10 @@ static enum lq_status check_importance(const struct lq_plan_entry *entry, const 
                             "%s: tensor '%s': %s needs importance data, and %s has none for it: give "
                             "it another type with --type '%s=q4_k'",
                             path, t->name, type, lq_imatrix_path(imatrix), t->name);
-    return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: tensor '%s': %s needs importance data: run llama-imatrix on the "
-                        "full-precision language model and pass its file with --imatrix FILE", path, t->name, type);
+    return lq_error_set(err, LQ_ERR_UNSUPPORTED,
+                        "%s: tensor '%s': %s needs importance data: run llama-imatrix on the "
+                        "full-precision language model and pass its file with --imatrix FILE",
+                        path, t->name, type);
 }
 
 static enum lq_status check_source(const struct lq_plan_entry *entry, const char *path, bool allow_requantize,

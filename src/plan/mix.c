@@ -9,11 +9,13 @@
 #include <string.h>
 #include <strings.h>
 
+/* clang-format off */
 enum {
     Q1_0, Q2_0, Q4_0, Q4_1, MXFP4_MOE, Q5_0, Q5_1, IQ2_XXS, IQ2_XS, IQ2_S, IQ2_M, IQ1_S, IQ1_M, TQ1_0, TQ2_0,
     Q2_K, Q2_K_S, IQ3_XXS, IQ3_S, IQ3_M, IQ3_XS, Q3_K_S, Q3_K_M, Q3_K_L, IQ4_NL, IQ4_XS, Q4_K_S, Q4_K_M,
     Q5_K_S, Q5_K_M, Q6_K, Q8_0, MIXES
 };
+/* clang-format on */
 
 static const struct lq_mix mixes[MIXES] = {
     [Q1_0] = {{"Q1_0", "one bit, blocks of 128"}, 40, LQ_TYPE_Q1_0},
@@ -173,15 +175,16 @@ static const struct rule {
 static const struct fallback {
     enum lq_type wanted, type;
 } fallbacks[] = {
-    {LQ_TYPE_IQ1_S, LQ_TYPE_IQ4_NL},   {LQ_TYPE_IQ1_M, LQ_TYPE_IQ4_NL},   {LQ_TYPE_IQ2_XXS, LQ_TYPE_IQ4_NL},
-    {LQ_TYPE_IQ2_XS, LQ_TYPE_IQ4_NL},  {LQ_TYPE_IQ2_S, LQ_TYPE_IQ4_NL},   {LQ_TYPE_IQ3_XXS, LQ_TYPE_IQ4_NL},
-    {LQ_TYPE_IQ3_S, LQ_TYPE_IQ4_NL},   {LQ_TYPE_IQ4_XS, LQ_TYPE_IQ4_NL},  {LQ_TYPE_Q2_0, LQ_TYPE_Q4_0},
-    {LQ_TYPE_Q2_K, LQ_TYPE_Q4_0},      {LQ_TYPE_Q3_K, LQ_TYPE_Q4_0},      {LQ_TYPE_TQ1_0, LQ_TYPE_Q4_0},
-    {LQ_TYPE_TQ2_0, LQ_TYPE_Q4_0},     {LQ_TYPE_Q4_K, LQ_TYPE_Q5_0},      {LQ_TYPE_Q5_K, LQ_TYPE_Q5_1},
+    {LQ_TYPE_IQ1_S, LQ_TYPE_IQ4_NL},  {LQ_TYPE_IQ1_M, LQ_TYPE_IQ4_NL},  {LQ_TYPE_IQ2_XXS, LQ_TYPE_IQ4_NL},
+    {LQ_TYPE_IQ2_XS, LQ_TYPE_IQ4_NL}, {LQ_TYPE_IQ2_S, LQ_TYPE_IQ4_NL},  {LQ_TYPE_IQ3_XXS, LQ_TYPE_IQ4_NL},
+    {LQ_TYPE_IQ3_S, LQ_TYPE_IQ4_NL},  {LQ_TYPE_IQ4_XS, LQ_TYPE_IQ4_NL}, {LQ_TYPE_Q2_0, LQ_TYPE_Q4_0},
+    {LQ_TYPE_Q2_K, LQ_TYPE_Q4_0},     {LQ_TYPE_Q3_K, LQ_TYPE_Q4_0},     {LQ_TYPE_TQ1_0, LQ_TYPE_Q4_0},
+    {LQ_TYPE_TQ2_0, LQ_TYPE_Q4_0},    {LQ_TYPE_Q4_K, LQ_TYPE_Q5_0},     {LQ_TYPE_Q5_K, LQ_TYPE_Q5_1},
     {LQ_TYPE_Q6_K, LQ_TYPE_Q8_0},
 };
 
 /* Parts of names that llama-quantize never touches: small matrices, tables, positions, routers. */
+/* clang-format off */
 static const char *const kept_names[] = {
     "_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj",
     "ssm_conv1d", "shortconv.conv.weight", "indexer.k_proj.weight", "indexer.q_proj.weight", "time_mix_first.weight",
@@ -191,13 +194,16 @@ static const char *const kept_names[] = {
     "attn_rel_b.weight", ".position_embd", "sam.pos_embd", "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd",
     ".patch_merger", "a.rvq.codebook", "mm.a.code_embd", NULL,
 };
+/* clang-format on */
 
 /* The same for the architecture glm5-next alone, and what it wants in 8 bits. */
+/* clang-format off */
 static const char *const glm5_kept_names[] = {
     "hc_", "indexer.attn_q_b", "indexer.attn_k", "indexer.proj", "indexer_compressor_gate", "indexer_compressor_ape",
     "ssm_f_a.weight", "ssm_f_b.weight", "ssm_g_a.weight", "ssm_g_b.weight", "ssm_beta.weight", "attn_kv_a_mqa.weight",
     "attn_k_b.weight", "attn_v_b.weight", NULL,
 };
+/* clang-format on */
 static const char *const glm5_pinned_names[] = {"attn_q_a", "attn_q_b", "nextn.eh_proj", NULL};
 
 /* Tensor names by what they contain; the first line that fits holds. */
@@ -205,8 +211,8 @@ static const struct {
     const char *part;
     enum kind kind;
 } kinds[] = {
-    {"attn_qkv.weight", VALUE}, {"attn_kv_b.weight", VALUE}, {"attn_v.weight", VALUE}, {"attn_k.weight", KEY},
-    {"attn_q.weight", QUERY},   {"attn_output.weight", ATTENTION_OUT}, {"ffn_up", UP},  {"ffn_gate", GATE},
+    {"attn_qkv.weight", VALUE}, {"attn_kv_b.weight", VALUE},           {"attn_v.weight", VALUE}, {"attn_k.weight", KEY},
+    {"attn_q.weight", QUERY},   {"attn_output.weight", ATTENTION_OUT}, {"ffn_up", UP},           {"ffn_gate", GATE},
     {"ffn_down", DOWN},
 };
 
@@ -216,8 +222,8 @@ static const struct {
     uint64_t blocks;
     bool grouped; /* only with fewer key heads than query heads, and not with 8 experts */
 } seventy_b[] = {
-    {"llama", 80, true}, {"llama-embed", 80, true}, {"qwen2", 80, false}, {"deci", 80, false}, {"olmo", 80, false},
-    {"jais2", 68, false},
+    {"llama", 80, true}, {"llama-embed", 80, true}, {"qwen2", 80, false},
+    {"deci", 80, false}, {"olmo", 80, false},       {"jais2", 68, false},
 };
 
 /* What the mixes ask of a file as a whole, and how far the walk over its tensors has come. */
@@ -227,8 +233,8 @@ struct walk {
     uint64_t blocks, experts;
     unsigned circumstances; /* those that hold for every tensor */
     bool tied, seventy_b;
-    uint64_t n_value;                      /* tensors of kind VALUE */
-    uint64_t value, up, gate, down;        /* of each kind, tensors already met */
+    uint64_t n_value;               /* tensors of kind VALUE */
+    uint64_t value, up, gate, down; /* of each kind, tensors already met */
 };
 
 const struct lq_mix *lq_mix_at(size_t i)
@@ -457,11 +463,8 @@ bool lq_mix_demands_importance(const struct lq_mix *mix, const struct lq_tensor 
     case LQ_TYPE_IQ2_XS:
     case LQ_TYPE_IQ2_S:
     case LQ_TYPE_IQ1_M:
-    case LQ_TYPE_IQ1_S:
-        return true;
-    case LQ_TYPE_Q2_K:
-        return mix == &mixes[Q2_K_S];
-    default:
-        return false;
+    case LQ_TYPE_IQ1_S: return true;
+    case LQ_TYPE_Q2_K: return mix == &mixes[Q2_K_S];
+    default: return false;
     }
 }

@@ -126,7 +126,8 @@ static enum lq_status check_keys(const struct load *l, json_t *object, const cha
 {
     const char *key;
     json_t *value;
-    json_object_foreach(object, key, value) {
+    json_object_foreach(object, key, value)
+    {
         const char *const *k = known;
         while (*k != NULL && strcmp(*k, key) != 0) k++;
         if (*k == NULL) return lq_error_set(err, LQ_ERR_FORMAT, "%s: %.160s: unknown key '%.64s'", l->name, where, key);
@@ -245,7 +246,8 @@ static enum lq_status read_tensors(struct load *l, json_t *root, struct lq_error
     json_t *tensors = json_object_get(root, "tensors"), *object;
     size_t i;
     if (!json_is_array(tensors)) return lq_error_set(err, LQ_ERR_FORMAT, "%s: no array 'tensors'", l->name);
-    json_array_foreach(tensors, i, object) {
+    json_array_foreach(tensors, i, object)
+    {
         enum lq_status status = read_entry(l, object, err);
         if (status != LQ_OK) return status;
     }

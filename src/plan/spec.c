@@ -12,7 +12,8 @@ static const struct recipe {
     const char *name, *tag;
 } recipes[RECIPES] = {
     {{"layered", "the default: vision feed-forward 4 bits, language body 8 bits, attention above its surroundings"},
-     "layered", "layered"},
+     "layered",
+     "layered"},
     {{"2", "2 bits for the bulk, about 3 per weight in all"}, "2 bits", "2bit"},
     {{"3", "about 3 bits per weight, more for what matters"}, "3 bits", "3bit"},
     {{"4", "about 4 bits per weight, more for what matters"}, "4 bits", "4bit"},
@@ -25,6 +26,7 @@ static const struct recipe {
 #define T(type) LQ_TYPE_##type
 
 /* A column for each recipe, in the same order; the first row whose role fits holds. */
+/* clang-format off */
 static const struct {
     const char *role;
     enum lq_type types[RECIPES];
@@ -42,6 +44,7 @@ static const struct {
     {"vision",                 {T(Q8_0), T(Q3_K), T(Q4_K), T(Q5_K), T(Q6_K), T(Q8_0), T(Q8_0), T(NONE)}},
     {"language",               {T(Q8_0), T(Q3_K), T(Q4_K), T(Q5_K), T(Q6_K), T(Q8_0), T(Q8_0), T(NONE)}},
 };
+/* clang-format on */
 
 /* ggml types that are no file type of llama-quantize. */
 static const struct lq_recipe_info plain_types[] = {

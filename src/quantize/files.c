@@ -113,8 +113,8 @@ static enum lq_status add_file(struct cut *cut, size_t first, size_t end, struct
     struct lq_quantize_file *files = realloc(cut->files, (cut->n + 1) * sizeof *files);
     if (files == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the list of output files");
     cut->files = files;
-    files[cut->n++] = (struct lq_quantize_file){
-        .half = cut->half, .number = 1, .count = 1, .first = first, .n = end - first};
+    files[cut->n++] =
+        (struct lq_quantize_file){.half = cut->half, .number = 1, .count = 1, .first = first, .n = end - first};
     return LQ_OK;
 }
 
@@ -157,8 +157,8 @@ static enum lq_status cut_like_input(struct cut *cut, struct lq_error *err)
 /* One file where that is allowed, else shards. */
 static enum lq_status cut_half(struct cut *cut, struct lq_error *err)
 {
-    struct lq_quantize_file whole = {.half = cut->half, .number = 1, .count = 1, .first = cut->first,
-                                     .n = cut->end - cut->first};
+    struct lq_quantize_file whole = {
+        .half = cut->half, .number = 1, .count = 1, .first = cut->first, .n = cut->end - cut->first};
     bool language = cut->half == LQ_LANGUAGE;
     if (language && cut->options->keep_split && cut->model->half[cut->half]->n_files > 1)
         return cut_like_input(cut, err);

@@ -32,7 +32,7 @@ struct lq_work {
     struct lq_output *output;
     const struct lq_quantize_file *files; /* which entry goes where, by the plan's numbers */
     size_t first;                         /* the plan's number of entries[0] */
-    const struct lq_imatrix *imatrix; /* NULL: none */
+    const struct lq_imatrix *imatrix;     /* NULL: none */
     struct lq_meter *meter;
 
     struct lq_items items;   /* from here on: set by lq_work_run */

@@ -14,10 +14,12 @@
 #include "llava_quantize/base.h"
 
 /* GGUF's value types, as they stand in files. */
+/* clang-format off */
 enum lq_kv_type {
     LQ_KV_U8, LQ_KV_I8, LQ_KV_U16, LQ_KV_I16, LQ_KV_U32, LQ_KV_I32, LQ_KV_F32, LQ_KV_BOOL, LQ_KV_STRING, LQ_KV_ARRAY,
     LQ_KV_U64, LQ_KV_I64, LQ_KV_F64, LQ_KV_TYPES
 };
+/* clang-format on */
 
 struct lq_kv {
     char *key;

@@ -39,8 +39,7 @@ static bool name_all(const struct lq_place *place, struct lq_stage *stage, int f
     return lq_sync_folder(folder);
 }
 
-static enum lq_status commit_new_folder(const struct lq_place *place, struct lq_stage *stage,
-                                        struct lq_error *err)
+static enum lq_status commit_new_folder(const struct lq_place *place, struct lq_stage *stage, struct lq_error *err)
 {
     enum lq_status status = LQ_OK;
     char hidden[NAME_MAX + 1];

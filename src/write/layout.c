@@ -8,7 +8,10 @@
 enum { GGUF_VERSION = 3, DEFAULT_ALIGNMENT = 32, MAX_NAME = 63, MAX_DIMS = 4 };
 
 /* Header bytes go through here twice: once to be counted (`at` NULL), once to be stored. */
-struct sink { uint8_t *at; uint64_t size; };
+struct sink {
+    uint8_t *at;
+    uint64_t size;
+};
 
 static void put(struct sink *sink, const void *data, uint64_t n)
 {

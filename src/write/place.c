@@ -21,7 +21,10 @@ static const char *first_path(const struct lq_place *place)
 
 enum lq_status lq_place_error(const struct lq_place *place, const char *what, struct lq_error *err)
 {
-    static const struct { int error; const char *remedy; } remedies[] = {
+    static const struct {
+        int error;
+        const char *remedy;
+    } remedies[] = {
         {ENOSPC, "; free some space or choose another folder"},
         {EDQUOT, "; free some of your quota or choose another folder"},
         {EACCES, "; choose a folder that you may write to"},
@@ -72,11 +75,11 @@ static enum lq_status take_path(struct lq_place *place, const char *path, struct
     *file = (struct lq_place_file){strdup(path), strdup(name), -1};
     enum lq_status status = check_name(path, name, err);
     if (folder == NULL || file->path == NULL || file->name == NULL) status = no_memory(path, err);
-    if (status != LQ_OK || place->folder_path == NULL) {
+    if (place->folder_path == NULL) {
         place->folder_path = folder;
         return status;
     }
-    if (strcmp(folder, place->folder_path) != 0)
+    if (status == LQ_OK && strcmp(folder, place->folder_path) != 0)
         status = lq_error_set(err, LQ_ERR_USAGE, "%s: all files go into one folder, but others go into '%s'", path,
                               place->folder_path);
     for (size_t i = 0; i + 1 < place->n && status == LQ_OK; i++)
@@ -137,8 +140,8 @@ static enum lq_status reserve_name(const struct lq_place *place, int *out, const
                                    struct lq_error *err)
 {
     if (lq_reserve(out, lq_place_stage_folder(place), name)) return LQ_OK;
-    return lq_error_set(err, LQ_ERR_IO,
-                        "%s: another run is writing there; wait for it to end or choose another output", path);
+    return lq_error_set(err, LQ_ERR_IO, "%s: another run is writing there; wait for it to end or choose another output",
+                        path);
 }
 
 /* Reserves the final names, or the name of the folder that is to be made. */

@@ -192,7 +192,8 @@ static enum lq_status read_record(struct lq_record *out, int fd, const char *fol
         lq_record_release(&record);
         status = lq_error_set(err, LQ_ERR_FORMAT,
                               "%s: the record of an interrupted run is damaged; look at the files beside it, then "
-                              "delete it", path);
+                              "delete it",
+                              path);
     }
 done:
     free(text);

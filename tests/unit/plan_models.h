@@ -5,13 +5,13 @@
 #include "llava_quantize/plan.h"
 #include "source/kv.h"
 
-#define LANGUAGE(n, r, b, ...)                                                                                         \
-    {                                                                                                                  \
-        .name = n, .half = LQ_LANGUAGE, .role = LQ_ROLE_##r, .block = b, .quantisable = true, .ne = __VA_ARGS__        \
+#define LANGUAGE(n, r, b, ...) \
+    { \
+        .name = n, .half = LQ_LANGUAGE, .role = LQ_ROLE_##r, .block = b, .quantisable = true, .ne = __VA_ARGS__ \
     }
-#define VISION(n, r, b, ...)                                                                                           \
-    {                                                                                                                  \
-        .name = n, .half = LQ_VISION, .role = LQ_ROLE_##r, .block = b, .quantisable = true, .ne = __VA_ARGS__          \
+#define VISION(n, r, b, ...) \
+    { \
+        .name = n, .half = LQ_VISION, .role = LQ_ROLE_##r, .block = b, .quantisable = true, .ne = __VA_ARGS__ \
     }
 
 enum { VISION_TENSORS = 12, LANGUAGE_TENSORS = 12 };

@@ -112,9 +112,9 @@ static void matches_hugging_face(void **state)
     lq_quantize_result_release(&pair);
 }
 
-#define VARIANT(name)                                                                                                  \
-    {                                                                                                                  \
-        name, matches_hugging_face, NULL, NULL, (void *)(uintptr_t)name                                                \
+#define VARIANT(name) \
+    { \
+        name, matches_hugging_face, NULL, NULL, (void *)(uintptr_t)name \
     }
 
 int main(void)

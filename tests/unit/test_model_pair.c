@@ -57,10 +57,8 @@ static void make(const struct half *h)
         if (texts[i].value != NULL) put_gguf_text(&b, texts[i].key, texts[i].value);
     snprintf(key, sizeof key, "%s.embedding_length", vision ? "clip.vision" : "llama");
     put_gguf_u32(&b, key, vision ? 16 : h->width);
-    if (vision)
-        put_vision_tensors(&b, h, &offset);
-    else
-        put_tensor(&b, "output.weight", 8, 8, &offset);
+    if (vision) put_vision_tensors(&b, h, &offset);
+    else put_tensor(&b, "output.weight", 8, 8, &offset);
     put_padding(&b, 32);
     put_zeros(&b, offset);
     path_of(h->file, path);

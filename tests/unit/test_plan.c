@@ -142,7 +142,8 @@ static void test_other_tools_numbers_are_noted(void **state)
     } cases[] = {
         {"2", "2 means 2 bits here; the type number 2 of llama-quantize and of llamafile's llava-quantize is Q4_0"},
         {"3", "3 means 3 bits here; the type number 3 of llama-quantize and of llamafile's llava-quantize is Q4_1"},
-        {"4", ""}, {"5", ""},
+        {"4", ""},
+        {"5", ""},
         {"6", "6 means 6 bits here; the type number 6 of llamafile's llava-quantize is Q5_0"},
         {"8", "8 means 8 bits here; the type number 8 of llama-quantize is Q5_0"},
         {"q8_0", ""},

@@ -48,7 +48,8 @@ static void add_block(struct file *f, json_t *block, int number)
 {
     const char *pattern;
     json_t *shape;
-    json_object_foreach(block, pattern, shape) {
+    json_object_foreach(block, pattern, shape)
+    {
         char name[128];
         const char *mark = strchr(pattern, '#');
         snprintf(name, sizeof name, "%.*s%d%s", (int)(mark - pattern), pattern, number, mark + 1);
@@ -149,13 +150,15 @@ static void test_choices_are_llama_quantizes(void **state)
     json_t *recorded, *choices;
     size_t compared = 0;
     (void)state;
-    json_object_foreach(json_object_get(golden, "cases"), name, recorded) {
+    json_object_foreach(json_object_get(golden, "cases"), name, recorded)
+    {
         struct file f;
         file_init(&f, recorded);
         size_t *place = calloc(f.half.n_tensors, sizeof *place);
         assert_non_null(place);
         shuffle(&f, place);
-        json_object_foreach(json_object_get(recorded, "choices"), mix, choices) {
+        json_object_foreach(json_object_get(recorded, "choices"), mix, choices)
+        {
             check_mix(&f, place, mix, choices);
             compared++;
         }

@@ -82,9 +82,13 @@ static inline enum lq_status quantize(const struct ask *ask, struct lq_quantize_
     struct lq_plan_rule rule = {ask->pattern, ask->type};
     struct lq_plan_request request = {
         .spec = ask->spec, .rules = &rule, .n_rules = ask->pattern != NULL, .imatrix = ask->imatrix};
-    struct lq_quantize_options options = {
-        .output = ask->output, .force = true, .threads = ask->threads, .imatrix = ask->imatrix, .hooks = ask->hooks,
-        .keep_split = ask->keep_split, .split_size = ask->split_size};
+    struct lq_quantize_options options = {.output = ask->output,
+                                          .force = true,
+                                          .threads = ask->threads,
+                                          .imatrix = ask->imatrix,
+                                          .hooks = ask->hooks,
+                                          .keep_split = ask->keep_split,
+                                          .split_size = ask->split_size};
     enum lq_status status = lq_model_open(&model, ask->input, &model_options, err);
     if (status == LQ_OK) status = lq_plan_build(&plan, model, &request, err);
     if (status == LQ_OK) status = lq_quantize(model, plan, &options, result, err);

@@ -93,8 +93,8 @@ static void splits_by_size(void **state)
     assert_int_equal(plain.n_files, 2);
     assert_int_equal(lq_model_open(&model, whole, NULL, &err), LQ_OK);
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        quantize_or_fail(
-            &(struct ask){.input = DEMO_MODEL, .output = split, .spec = "copy", .split_size = limits[i]}, &result);
+        quantize_or_fail(&(struct ask){.input = DEMO_MODEL, .output = split, .spec = "copy", .split_size = limits[i]},
+                         &result);
         assert_true(result.n_files > n);
         n = result.n_files;
         check_cut(&result, limits[i], model->half[LQ_LANGUAGE]);
@@ -117,20 +117,18 @@ static void a_half_that_fits_is_not_split(void **state)
     char *whole = in_folder(*state, "whole"), *split = in_folder(*state, "split");
     struct lq_quantize_result plain, result;
     quantize_or_fail(&(struct ask){.input = DEMO_MODEL, .output = whole, .spec = "Q8_0"}, &plain);
-    quantize_or_fail(&(struct ask){.input = DEMO_MODEL,
-                                   .output = split,
-                                   .spec = "Q8_0",
-                                   .split_size = plain.file_bytes[LQ_LANGUAGE]},
-                     &result);
+    quantize_or_fail(
+        &(struct ask){
+            .input = DEMO_MODEL, .output = split, .spec = "Q8_0", .split_size = plain.file_bytes[LQ_LANGUAGE]},
+        &result);
     assert_int_equal(result.n_files, 2);
     for (int h = 0; h < LQ_HALVES; h++) assert_same_file(result.path[h], plain.path[h]);
     lq_quantize_result_release(&result);
     fixture_empty(split);
-    quantize_or_fail(&(struct ask){.input = DEMO_MODEL,
-                                   .output = split,
-                                   .spec = "Q8_0",
-                                   .split_size = plain.file_bytes[LQ_LANGUAGE] - 1},
-                     &result);
+    quantize_or_fail(
+        &(struct ask){
+            .input = DEMO_MODEL, .output = split, .spec = "Q8_0", .split_size = plain.file_bytes[LQ_LANGUAGE] - 1},
+        &result);
     assert_int_equal(result.n_files, 3);
     lq_quantize_result_release(&result);
     lq_quantize_result_release(&plain);
@@ -252,33 +250,6 @@ static void widening_moves_the_boundaries(void **state)
     free(out);
 }
 
-struct said {
-    int alone, whole, other;
-};
-
-static void listen(void *data, enum lq_log_level level, const char *message)
-{
-    struct said *said = data;
-    if (level != LQ_LOG_WARN) return;
-    if (strstr(message, " bytes with one tensor alone, 'blk.") != NULL) said->alone++;
-    else if (strstr(message, "mmproj-model-F32.gguf: stays one file of ") != NULL) said->whole++;
-    else said->other++;
-}
-
-/* The demo's feed-forwards alone take 786,432 bytes as f32, three in each of four blocks; the mmproj takes more. */
-static void files_that_stay_large_are_named(void **state)
-{
-    struct said said = {0};
-    struct lq_hooks hooks = {.data = &said, .log = listen};
-    char *out = in_folder(*state, "out");
-    quantize_files(&(struct ask){
-        .input = DEMO_MODEL, .output = out, .spec = "f32", .split_size = 786432, .hooks = &hooks});
-    assert_int_equal(said.alone, 12);
-    assert_int_equal(said.whole, 1);
-    assert_int_equal(said.other, 0);
-    free(out);
-}
-
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, fixture_make, fixture_remove)
 
 int main(void)
@@ -290,7 +261,6 @@ int main(void)
         IN_FOLDER(keeps_an_empty_first_shard),
         IN_FOLDER(same_bytes_for_any_thread_count),
         IN_FOLDER(widening_moves_the_boundaries),
-        IN_FOLDER(files_that_stay_large_are_named),
     };
     return cmocka_run_group_tests_name("quantize, split", tests, NULL, NULL);
 }

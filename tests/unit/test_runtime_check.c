@@ -99,9 +99,9 @@ static void check_edit(const struct edit *e)
 }
 
 /* A u32 value stands 4 bytes (its type) behind the key. */
-#define U32(half, key, value, message)                                                                                 \
-    {                                                                                                                  \
-        half, key, 4, value, 4, LQ_ERR_FORMAT, message                                                                 \
+#define U32(half, key, value, message) \
+    { \
+        half, key, 4, value, 4, LQ_ERR_FORMAT, message \
     }
 
 static void test_metadata_that_llama_cpp_would_die_of(void **state)

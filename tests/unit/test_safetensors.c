@@ -96,7 +96,7 @@ static void refuse(const char *header, size_t data, enum lq_status status, const
     refuse_bytes(&b, status, message);
 }
 
-#define ENTRY(name, dtype, shape, offsets)                                                                             \
+#define ENTRY(name, dtype, shape, offsets) \
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 #define M "m.safetensors: "
 

@@ -116,10 +116,8 @@ static void cut_files_never_read_on(void **state)
         struct lq_tokenizer t = {0};
         char *copy = malloc(n == 0 ? 1 : n);
         memcpy(copy, b.data, n);
-        if (lq_tokenizer_parse(&t, copy, n, "t.model", &err) == LQ_OK)
-            assert_true(t.n < 4);
-        else
-            assert_int_equal(err.status, LQ_ERR_FORMAT);
+        if (lq_tokenizer_parse(&t, copy, n, "t.model", &err) == LQ_OK) assert_true(t.n < 4);
+        else assert_int_equal(err.status, LQ_ERR_FORMAT);
         lq_tokenizer_release(&t);
         free(copy);
     }

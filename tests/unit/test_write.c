@@ -83,7 +83,10 @@ static void gives_the_bytes_of_gguf_py(void **state)
 
 static void refuses_tensors_that_no_file_can_hold(void **state)
 {
-    static const struct { struct lq_output_tensor tensor; const char *message; } cases[] = {
+    static const struct {
+        struct lq_output_tensor tensor;
+        const char *message;
+    } cases[] = {
         {{"", LQ_TYPE_F32, 1, {1}},
          "out.gguf: tensor '': a GGUF file holds names of 1 to 63 bytes and 1 to 4 dimensions, found 1"},
         {{"0123456789012345678901234567890123456789012345678901234567890123", LQ_TYPE_F32, 1, {1}},
@@ -129,7 +132,9 @@ static void aligns_as_the_metadata_say(void **state)
 
 static void writes_pairs_and_halves_into_any_folder(void **state)
 {
-    static const struct { const char *folder, *state; } cases[] = {
+    static const struct {
+        const char *folder, *state;
+    } cases[] = {
         {"", "m.gguf:1 mmproj-m.gguf:1"},
         {"/new", "new/(m.gguf:1 mmproj-m.gguf:1)"},
         {"/über ordner", "über ordner/(m.gguf:1 mmproj-m.gguf:1)"},
@@ -171,7 +176,11 @@ static void works_with_relative_paths(void **state)
 /* What refuses to be an output, the whole message, and nothing changed. %s is the folder. */
 static void refuses_bad_places(void **state)
 {
-    static const struct { const char *vision, *language, *message; enum lq_status status; bool force; } cases[] = {
+    static const struct {
+        const char *vision, *language, *message;
+        enum lq_status status;
+        bool force;
+    } cases[] = {
         {NULL, NULL, "no output path was given", LQ_ERR_USAGE, false},
         {NULL, "%s/old.gguf", "%s/old.gguf: already exists; --force replaces it", LQ_ERR_USAGE, false},
         {"%s/v.gguf", "%s/old.gguf", "%s/old.gguf: already exists; --force replaces it", LQ_ERR_USAGE, false},
@@ -183,8 +192,8 @@ static void refuses_bad_places(void **state)
         {NULL, "", ": is the path of a folder, expected that of a file", LQ_ERR_USAGE, true},
         {NULL, "%s/a\nb", "%s/a\nb: control character 10 in the file name", LQ_ERR_USAGE, true},
         {"%s/x.gguf", "%s/x.gguf", "%s/x.gguf: two files have this name", LQ_ERR_USAGE, false},
-        {"%s/x.gguf", "%s/d.gguf/y.gguf",
-         "%s/d.gguf/y.gguf: all files go into one folder, but others go into '%s'", LQ_ERR_USAGE, false},
+        {"%s/x.gguf", "%s/d.gguf/y.gguf", "%s/d.gguf/y.gguf: all files go into one folder, but others go into '%s'",
+         LQ_ERR_USAGE, false},
         {NULL, "%s/no/such/x.gguf",
          "%s/no/such/x.gguf: cannot open folder '%s/no': No such file or directory; make it first or choose another "
          "one",

@@ -18,8 +18,8 @@ enum fault { NOTHING, DIE, FAIL };
 
 static struct {
     enum fault fault;
-    int at, step;   /* the fault comes at call number `at` */
-    int error;      /* what FAIL sets errno to */
+    int at, step; /* the fault comes at call number `at` */
+    int error;    /* what FAIL sets errno to */
     const char *what;
     bool no_unnamed; /* as a file system without O_TMPFILE */
     bool no_flags;   /* as a file system without RENAME_NOREPLACE */
@@ -115,18 +115,25 @@ static const struct situation situations[] = {
     {"pair over a pair", NULL, {VISION, LANGUAGE}, {VISION, LANGUAGE}, true, "l.gguf:1 v.gguf:1", "l.gguf:2 v.gguf:2"},
     {"half", NULL, {VISION}, {NULL}, false, "", "v.gguf:2"},
     {"half over a pair", NULL, {LANGUAGE}, {VISION, LANGUAGE}, true, "l.gguf:1 v.gguf:1", "l.gguf:2 v.gguf:1"},
-    {"shards, new folder", "n", {VISION, SHARDS}, {NULL}, false, "",
-     "n/(a-1.gguf:2 a-2.gguf:2 a-3.gguf:2 v.gguf:2)"},
+    {"shards, new folder", "n", {VISION, SHARDS}, {NULL}, false, "", "n/(a-1.gguf:2 a-2.gguf:2 a-3.gguf:2 v.gguf:2)"},
     {"shards", NULL, {VISION, SHARDS}, {NULL}, false, "", "a-1.gguf:2 a-2.gguf:2 a-3.gguf:2 v.gguf:2"},
-    {"shards over shards", NULL, {VISION, SHARDS}, {VISION, SHARDS}, true,
-     "a-1.gguf:1 a-2.gguf:1 a-3.gguf:1 v.gguf:1", "a-1.gguf:2 a-2.gguf:2 a-3.gguf:2 v.gguf:2"},
+    {"shards over shards",
+     NULL,
+     {VISION, SHARDS},
+     {VISION, SHARDS},
+     true,
+     "a-1.gguf:1 a-2.gguf:1 a-3.gguf:1 v.gguf:1",
+     "a-1.gguf:2 a-2.gguf:2 a-3.gguf:2 v.gguf:2"},
 };
 enum { SITUATIONS = sizeof situations / sizeof *situations };
 
 /* Each situation is tried on three kinds of file system. */
 enum { FILE_SYSTEMS = 3 };
 
-struct scene { char *path[MOST_FILES]; size_t n; };
+struct scene {
+    char *path[MOST_FILES];
+    size_t n;
+};
 
 static struct scene make_scene(const char *const names[MOST_FILES], const char *folder)
 {
@@ -314,7 +321,8 @@ static void a_damaged_record_is_refused(void **state)
     fclose(f);
     snprintf(expected, sizeof expected,
              "%s: the record of an interrupted run is damaged; look at the files beside it, "
-             "then delete it", record);
+             "then delete it",
+             record);
     fixture_state(*state, before);
     for (size_t i = 0; i < 2 * n; i++) {
         struct lq_error err = {0};
@@ -351,7 +359,8 @@ static void a_record_whose_file_is_gone_is_refused(void **state)
     assert_int_equal(lq_output_open(&o, (const char *[]){scene.path[1]}, 1, true, &err), LQ_ERR_IO);
     snprintf(expected, sizeof expected,
              "%s: an interrupted run was giving 2 files their names, from 'v.gguf' to 'l.gguf', which cannot be "
-             "finished: one of its files is gone; look at the files, then delete this record", record);
+             "finished: one of its files is gone; look at the files, then delete this record",
+             record);
     assert_string_equal(err.message, expected);
     assert_int_equal(fixture_read(scene.path[0]), '1');
     assert_int_equal(fixture_read(scene.path[1]), '1');
@@ -382,7 +391,7 @@ static void only_leftovers_of_dead_runs_are_removed(void **state)
     assert_int_equal(lq_output_commit(living, FIXTURE_ID, &err), LQ_OK);
     lq_output_close(living);
     assert_state(*state, ".l.gguf.lq-12345:? .l.gguf.lq-1234567:? .l.gguf.lq-12345g:? .other.lq-123456:? "
-                 "l.gguf:2 l.gguf.lq-123456:? v.gguf:3");
+                         "l.gguf:2 l.gguf.lq-123456:? v.gguf:3");
     free(dead);
     release(&scene);
 }

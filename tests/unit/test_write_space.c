@@ -242,7 +242,8 @@ static int a_limit_on_file_sizes(const char *folder)
     CHECK(begin_large(s.o, 1, 100, &s.err) == LQ_ERR_IO);
     CHECK(says(&s.err,
                "%s/l.gguf: needs 97.8 KiB, but this process may write files of at most 4 KiB; raise the limit "
-               "(ulimit -f)", folder));
+               "(ulimit -f)",
+               folder));
     close_scene(&s);
     CHECK(state_is(folder, ""));
     return PASSED;

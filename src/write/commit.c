@@ -32,26 +32,47 @@ static int make_hidden_folder(const struct lq_place *place, char name[NAME_MAX +
     return folder;
 }
 
-static bool name_all(const struct lq_place *place, struct lq_stage *stage, int folder)
+/* Makes the folders of `path` ("b/c") in an open one. Returns the last, or `top` itself where the path is empty. */
+static int make_folders(int top, const char *path)
 {
-    for (size_t i = 0; i < place->n; i++)
-        if (!lq_stage_name(&stage[i], folder, place->files[i].name)) return false;
-    return lq_sync_folder(folder);
+    int folder = top;
+    for (path += strspn(path, "/"); *path != '\0' && folder >= 0; path += strspn(path, "/")) {
+        char name[NAME_MAX + 1];
+        size_t n = strcspn(path, "/");
+        int above = folder;
+        snprintf(name, sizeof name, "%.*s", (int)n, path);
+        path += n;
+        bool made = (mkdirat(above, name, 0777) == 0 || errno == EEXIST) && lq_sync_folder(above);
+        folder = made ? openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+        if (above != top) close(above);
+    }
+    return folder;
+}
+
+static bool name_all(const struct lq_place *place, struct lq_stage *stage, int top)
+{
+    int folder = make_folders(top, place->missing + strlen(place->folder_name));
+    bool ok = folder >= 0;
+    for (size_t i = 0; i < place->n && ok; i++) ok = lq_stage_name(&stage[i], folder, place->files[i].name);
+    ok = ok && lq_sync_folder(folder);
+    int error = errno;
+    if (folder >= 0 && folder != top) close(folder);
+    errno = error;
+    return ok;
 }
 
 static enum lq_status commit_new_folder(const struct lq_place *place, struct lq_stage *stage, struct lq_error *err)
 {
-    enum lq_status status = LQ_OK;
     char hidden[NAME_MAX + 1];
     int folder = make_hidden_folder(place, hidden);
     if (folder < 0) return lq_place_error(place, "make folder", err);
     if (!name_all(place, stage, folder) || renameat(place->parent, hidden, place->parent, place->folder_name) != 0) {
-        status = lq_place_error(place, "make folder", err);
-        for (size_t i = 0; i < place->n; i++) unlinkat(folder, place->files[i].name, 0);
-        unlinkat(place->parent, hidden, AT_REMOVEDIR);
-    } else if (!lq_sync_folder(place->parent)) status = lq_place_error(place, "sync the folder that holds", err);
+        enum lq_status status = lq_place_error(place, "make folder", err);
+        lq_place_remove_folder(place->parent, folder, hidden);
+        return status;
+    }
     close(folder);
-    return status;
+    return lq_sync_folder(place->parent) ? LQ_OK : lq_place_error(place, "sync the folder that holds", err);
 }
 
 static enum lq_status commit_single(const struct lq_place *place, struct lq_stage *stage, bool force,

@@ -1,7 +1,8 @@
 /* Giving names to finished files: all of them or none.
  *
  * Enters: synced staged files and the place they go to. Leaves: final names.
- * Into a folder that is missing: the files are named in a hidden sibling folder, which is renamed once. A single file:
+ * Into a folder that is missing: the files are named in a hidden sibling folder, which is renamed once; of several
+ * missing ones, a/b/c, the first gets the sibling, and the others are made in it. A single file:
  * one atomic link or rename. Several files in an existing folder: all get hidden names, then a commit record appears
  * (write/record.h), then all are renamed, then the record goes.
  */

@@ -105,24 +105,45 @@ static int open_folder(const char *path)
     return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* The folder does not exist: opens its parent instead. */
-static enum lq_status open_parent(struct lq_place *place, struct lq_error *err)
+static enum lq_status check_missing(const struct lq_place *place, struct lq_error *err)
+{
+    enum lq_status status = LQ_OK;
+    for (const char *p = place->missing; status == LQ_OK && *p != '\0'; p += strspn(p, "/")) {
+        size_t n = strcspn(p, "/");
+        char *name = strndup(p, n);
+        p += n;
+        if (name == NULL) status = no_memory(place->folder_path, err);
+        else if (strcmp(name, "..") == 0)
+            status =
+                lq_error_set(err, LQ_ERR_IO, "%s: '%s' goes up from a folder that is missing; write it without '..'",
+                             first_path(place), place->folder_path);
+        else if (strcmp(name, ".") != 0) status = check_name(place->folder_path, name, err);
+        free(name);
+    }
+    return status;
+}
+
+/* `path`, which begins the folder's path, is missing: opens the nearest folder above it. */
+static enum lq_status open_above(struct lq_place *place, const char *path, struct lq_error *err)
 {
     struct stat st;
-    if (lstat(place->folder_path, &st) == 0)
-        return lq_error_set(err, LQ_ERR_IO, "%s: '%s' is a symbolic link to nothing", first_path(place),
-                            place->folder_path);
+    if (lstat(path, &st) == 0)
+        return lq_error_set(err, LQ_ERR_IO, "%s: '%s' is a symbolic link to nothing", first_path(place), path);
     const char *name;
-    char *parent = split(place->folder_path, &name);
-    if (parent == NULL) return no_memory(place->folder_path, err);
+    char *above = split(path, &name);
+    if (above == NULL) return no_memory(path, err);
     enum lq_status status = LQ_OK;
-    place->parent = open_folder(parent);
-    if (place->parent < 0)
-        status = lq_error_set(err, LQ_ERR_IO, "%s: cannot open folder '%s': %s; make it first or choose another one",
-                              first_path(place), parent, strerror(errno));
-    else if ((place->folder_name = strdup(name)) == NULL) status = no_memory(place->folder_path, err);
-    else status = check_name(place->folder_path, name, err);
-    free(parent);
+    place->parent = open_folder(above);
+    if (place->parent >= 0) {
+        place->folder_name = strdup(name);
+        place->missing = strdup(place->folder_path + (name - path));
+        if (place->folder_name == NULL || place->missing == NULL) status = no_memory(path, err);
+        else status = check_missing(place, err);
+    } else if (errno == ENOENT && name != path) status = open_above(place, above, err);
+    else
+        status =
+            lq_error_set(err, LQ_ERR_IO, "%s: cannot open folder '%s': %s", first_path(place), above, strerror(errno));
+    free(above);
     return status;
 }
 
@@ -130,7 +151,7 @@ static enum lq_status open_place(struct lq_place *place, struct lq_error *err)
 {
     place->folder = open_folder(place->folder_path);
     if (place->folder >= 0) return LQ_OK;
-    if (errno == ENOENT) return open_parent(place, err);
+    if (errno == ENOENT) return open_above(place, place->folder_path, err);
     if (errno == ENOTDIR)
         return lq_error_set(err, LQ_ERR_IO, "%s: '%s' is not a folder", first_path(place), place->folder_path);
     return lq_place_error(place, "open folder", err);
@@ -164,16 +185,19 @@ static enum lq_status try_writing(const struct lq_place *place, struct lq_error 
     return LQ_OK;
 }
 
-/* Empties a hidden folder of a killed run; what is no plain file stays, and with it the folder. */
-static void remove_hidden_folder(int parent, int folder, const char *name)
+void lq_place_remove_folder(int parent, int folder, const char *name)
 {
     DIR *dir = fdopendir(folder);
     if (dir == NULL) {
         close(folder);
         return;
     }
-    for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir))
-        if (e->d_name[0] != '.') unlinkat(folder, e->d_name, 0);
+    for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        int below = openat(folder, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (below >= 0) lq_place_remove_folder(folder, below, e->d_name);
+        else unlinkat(folder, e->d_name, 0);
+    }
     closedir(dir);
     unlinkat(parent, name, AT_REMOVEDIR);
 }
@@ -186,7 +210,7 @@ static void remove_if_stale(int parent, const char *name)
     if (fd < 0) return;
     if (fstat(fd, &st) == 0 && lq_lock_open_file(fd)) {
         if (S_ISDIR(st.st_mode)) {
-            remove_hidden_folder(parent, fd, name);
+            lq_place_remove_folder(parent, fd, name);
             return;
         }
         if (S_ISREG(st.st_mode)) unlinkat(parent, name, 0);
@@ -268,6 +292,7 @@ void lq_place_close(struct lq_place *place)
     free(place->files);
     free(place->folder_path);
     free(place->folder_name);
+    free(place->missing);
     close_if_open(place->folder_reservation);
     close_if_open(place->folder);
     close_if_open(place->parent);
@@ -286,6 +311,5 @@ const char *lq_place_label(const struct lq_place *place, size_t file)
 
 void lq_place_refresh(struct lq_place *place)
 {
-    if (place->folder < 0)
-        place->folder = openat(place->parent, place->folder_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (place->folder < 0) place->folder = openat(place->parent, place->missing, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }

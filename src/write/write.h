@@ -30,10 +30,10 @@ struct lq_output_tensor {
     uint64_t ne[4];
 };
 
-/* Files are numbered as their paths are, all in one folder. A missing folder is made on commit; its parent must exist.
+/* Files are numbered as their paths are, all in one folder. A missing folder is made on commit, with those above it.
  * Errors: LQ_ERR_USAGE (no path or too many, a file exists and `force` is not given, a path that is a folder),
- * LQ_ERR_IO (no such parent, not
- * writable, another run is writing there), LQ_ERR_FORMAT (a damaged commit record). On failure *out is untouched. */
+ * LQ_ERR_IO (not a folder, not writable, another run is writing there), LQ_ERR_FORMAT (a damaged commit record). On
+ * failure *out is untouched. */
 enum lq_status lq_output_open(struct lq_output **out, const char *const *paths, size_t n, bool force,
                               struct lq_error *err);
 /* Lays out one file, takes its space and writes its header. `kvs` must hold "llava_quantize.pair_id" as a 32-character

@@ -143,8 +143,8 @@ class Faults(CliTest):
             pass
         os.mkdir(self.path("folder.gguf"))
         cases = {
-            "no/such/out": "no/such/out/mmproj-model-Q8_0.gguf: cannot open folder 'no/such': No such file or "
-                           "directory; make it first or choose another one",
+            "no/../such": "no/../such/mmproj-model-Q8_0.gguf: 'no/../such' goes up from a folder that is missing; "
+                          "write it without '..'",
             "file": "file/mmproj-model-Q8_0.gguf: 'file' is not a folder",
             "file/out": "file/out/mmproj-model-Q8_0.gguf: 'file/out' is not a folder",
         }

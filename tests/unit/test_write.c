@@ -139,6 +139,8 @@ static void writes_pairs_and_halves_into_any_folder(void **state)
         {"/new", "new/(m.gguf:1 mmproj-m.gguf:1)"},
         {"/über ordner", "über ordner/(m.gguf:1 mmproj-m.gguf:1)"},
         {"//two//", "two/(m.gguf:1 mmproj-m.gguf:1)"},
+        {"/a/b/c", "a/(b/(c/(m.gguf:1 mmproj-m.gguf:1)))"},
+        {"//a//./b/", "a/(b/(m.gguf:1 mmproj-m.gguf:1))"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct lq_error err = {0};
@@ -168,9 +170,11 @@ static void works_with_relative_paths(void **state)
     assert_int_equal(fixture_write("v.gguf", "l.gguf", false, '1', &err), LQ_OK);
     assert_int_equal(fixture_write_one("sub/l.gguf", false, '2', &err), LQ_OK);
     assert_int_equal(fixture_write_one("sub/../w.gguf", false, '3', &err), LQ_OK);
+    assert_int_equal(fixture_write_one("sub/a/b/x.gguf", false, '4', &err), LQ_OK);
+    assert_int_equal(fixture_write_one("./sub/a/c/x.gguf", false, '5', &err), LQ_OK);
     assert_int_equal(chdir(before), 0);
     free(before);
-    assert_state(*state, "l.gguf:1 sub/(l.gguf:2) v.gguf:1 w.gguf:3");
+    assert_state(*state, "l.gguf:1 sub/(a/(b/(x.gguf:4) c/(x.gguf:5)) l.gguf:2) v.gguf:1 w.gguf:3");
 }
 
 /* What refuses to be an output, the whole message, and nothing changed. %s is the folder. */
@@ -194,11 +198,13 @@ static void refuses_bad_places(void **state)
         {"%s/x.gguf", "%s/x.gguf", "%s/x.gguf: two files have this name", LQ_ERR_USAGE, false},
         {"%s/x.gguf", "%s/d.gguf/y.gguf", "%s/d.gguf/y.gguf: all files go into one folder, but others go into '%s'",
          LQ_ERR_USAGE, false},
-        {NULL, "%s/no/such/x.gguf",
-         "%s/no/such/x.gguf: cannot open folder '%s/no': No such file or directory; make it first or choose another "
-         "one",
+        {NULL, "%s/no/../such/x.gguf",
+         "%s/no/../such/x.gguf: '%s/no/../such' goes up from a folder that is missing; write it without '..'",
          LQ_ERR_IO, false},
+        {NULL, "%s/no/a\nb/x.gguf", "%s/no/a\nb: control character 10 in the file name", LQ_ERR_USAGE, false},
         {NULL, "%s/old.gguf/x.gguf", "%s/old.gguf/x.gguf: '%s/old.gguf' is not a folder", LQ_ERR_IO, false},
+        {NULL, "%s/nothing/no/x.gguf", "%s/nothing/no/x.gguf: '%s/nothing' is a symbolic link to nothing", LQ_ERR_IO,
+         false},
         {NULL, "%s/nothing/x.gguf", "%s/nothing/x.gguf: '%s/nothing' is a symbolic link to nothing", LQ_ERR_IO, false},
     };
     char *folder = *state, *old = fixture_path(folder, "old.gguf"), *dir = fixture_path(folder, "d.gguf");

@@ -124,6 +124,7 @@ static const struct situation situations[] = {
      true,
      "a-1.gguf:1 a-2.gguf:1 a-3.gguf:1 v.gguf:1",
      "a-1.gguf:2 a-2.gguf:2 a-3.gguf:2 v.gguf:2"},
+    {"pair, new folders", "n/m/k", {VISION, LANGUAGE}, {NULL}, false, "", "n/(m/(k/(l.gguf:2 v.gguf:2)))"},
 };
 enum { SITUATIONS = sizeof situations / sizeof *situations };
 

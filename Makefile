@@ -5,7 +5,7 @@
 #     make demo            quantise the demo model and ask both pairs about three pictures
 #     make test            all tests
 #     make install         into PREFIX (default /usr/local), below DESTDIR
-#     make bench           compare with llama-quantize
+#     make bench           compare with llama-quantize, and verify with plain reading
 #     make asan            all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #     make tsan            all tests but those of llama.cpp's runtime under ThreadSanitizer
 #     make valgrind        the same of the command-line tests under valgrind
@@ -52,6 +52,7 @@ bench: all
 	@tools/packages.sh test
 	@tools="$(LLAMA_TOOLS)" && LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$$tools/bin" \
 		$(PYTHON) -B tests/bench/run.py $(BENCH_FLAGS)
+	@LQ_BIN=$(BUILD)/llava-quantize $(PYTHON) -B tests/bench/verify.py
 
 asan:
 	@tools/packages.sh build test

@@ -46,9 +46,9 @@ void lq_codec_difference(const float *w, const float *q, uint64_t n, double sums
     lq_kernels()->difference(w, q, n, sums);
 }
 
-void lq_codec_half_difference(const uint16_t *w, const float *q, uint64_t n, double sums[2])
+void lq_codec_half_differences(const uint16_t *w, const float *q, uint64_t n, double (*sums)[2])
 {
-    lq_kernels()->half_difference(w, q, n, sums);
+    lq_kernels()->half_differences(w, q, n, sums);
 }
 
 enum lq_status lq_codec_decode(enum lq_type type, const void *src, float *dst, uint64_t n, struct lq_error *err)

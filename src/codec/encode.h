@@ -11,6 +11,7 @@
 #ifndef LQ_CODEC_ENCODE_H
 #define LQ_CODEC_ENCODE_H
 
+#include "codec/kernels.h"
 #include "llava_quantize/codec.h"
 
 /* `n` weights (a multiple of the type's block) to f32. Any type of the table that has data (not i8..f64, q8_1, q8_k):
@@ -39,8 +40,8 @@ uint64_t lq_codec_first_bad(const float *weights, uint64_t n);
 
 /* Adds sum (w - q)^2 and sum w^2 over `n` weights to sums[0] and sums[1], in a fixed order. */
 void lq_codec_difference(const float *w, const float *q, uint64_t n, double sums[2]);
-/* The same of f16 weights, several times as fast, and good to six digits for an n of some hundred. Sums that come out
- * infinite or not a number overflowed, or a weight did. */
-void lq_codec_half_difference(const uint16_t *w, const float *q, uint64_t n, double sums[2]);
+/* Sets sums[b] to the same two sums of each LQ_DIFFERENCE_BLOCK f16 weights in turn (fewer in the last), several times
+ * as fast and good to six digits. Sums that come out infinite or not a number overflowed, or a weight did. */
+void lq_codec_half_differences(const uint16_t *w, const float *q, uint64_t n, double (*sums)[2]);
 
 #endif

@@ -54,33 +54,50 @@ static void scale_nibbles(const uint8_t bytes[32], const float scale[2], const f
     }
 }
 
+/* Adds the sixteen lanes of `a` and `b` as the scalar kernel does. */
+static double fold_lanes(__m256 a, __m256 b)
+{
+    __m256 eight = _mm256_add_ps(a, b);
+    __m256d four = _mm256_cvtps_pd(_mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1)));
+    __m128d lower = _mm256_castpd256_pd128(four), upper = _mm256_extractf128_pd(four, 1);
+    __m128d two = _mm_hadd_pd(lower, upper);
+    return _mm_cvtsd_f64(two) + _mm_cvtsd_f64(_mm_unpackhi_pd(two, two));
+}
+
+enum { HALF_STEP = 8, HALF_LANES = 2 * HALF_STEP };
+
+/* Sums of one half of the lanes. */
+struct half_sums {
+    __m256 error, weight;
+};
+
+static inline struct half_sums add_8(struct half_sums sums, const uint16_t *w, const float *q)
+{
+    __m256 a = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)w));
+    __m256 d = _mm256_sub_ps(a, _mm256_loadu_ps(q));
+    sums.error = _mm256_add_ps(sums.error, _mm256_mul_ps(d, d));
+    sums.weight = _mm256_add_ps(sums.weight, _mm256_mul_ps(a, a));
+    return sums;
+}
+
 static void half_difference(const uint16_t *w, const float *q, size_t n, double sums[2])
 {
-    enum { LANES_AT_ONCE = 8, HALF_LANES = 16 };
-    __m256 error[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()}, weight[2] = {error[0], error[0]};
-    float last_error[HALF_LANES], last_weight[HALF_LANES];
-    size_t i = 0;
-    for (; i + HALF_LANES <= n; i += HALF_LANES)
-        for (size_t part = 0; part < 2; part++) {
-            size_t at = i + part * LANES_AT_ONCE;
-            __m256 a = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(w + at)));
-            __m256 d = _mm256_sub_ps(a, _mm256_loadu_ps(q + at));
-            error[part] = _mm256_add_ps(error[part], _mm256_mul_ps(d, d));
-            weight[part] = _mm256_add_ps(weight[part], _mm256_mul_ps(a, a));
-        }
-    for (size_t part = 0; part < 2; part++) {
-        _mm256_storeu_ps(last_error + part * LANES_AT_ONCE, error[part]);
-        _mm256_storeu_ps(last_weight + part * LANES_AT_ONCE, weight[part]);
+    struct half_sums lower = {_mm256_setzero_ps(), _mm256_setzero_ps()}, upper = lower;
+    size_t whole = n - n % HALF_LANES;
+    for (size_t i = 0; i < whole; i += HALF_LANES) {
+        lower = add_8(lower, w + i, q + i);
+        upper = add_8(upper, w + i + HALF_STEP, q + i + HALF_STEP);
     }
-    for (; i < n; i++) {
-        float a = HALF_TO_FLOAT(w[i]), d = a - q[i];
-        last_error[i % HALF_LANES] += d * d;
-        last_weight[i % HALF_LANES] += a * a;
+    if (whole < n) { /* zeros add nothing */
+        uint16_t last_w[HALF_LANES] = {0};
+        float last_q[HALF_LANES] = {0};
+        memcpy(last_w, w + whole, (n - whole) * sizeof *w);
+        memcpy(last_q, q + whole, (n - whole) * sizeof *q);
+        lower = add_8(lower, last_w, last_q);
+        upper = add_8(upper, last_w + HALF_STEP, last_q + HALF_STEP);
     }
-    for (size_t lane = 0; lane < HALF_LANES; lane++) {
-        sums[0] += (double)last_error[lane];
-        sums[1] += (double)last_weight[lane];
-    }
+    sums[0] = fold_lanes(lower.error, upper.error);
+    sums[1] = fold_lanes(lower.weight, upper.weight);
 }
 
 #include "codec/kernels_body.h"

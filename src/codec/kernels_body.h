@@ -1,7 +1,7 @@
 /* The text of the kernels, included once per instruction set by kernels_<isa>.c, which defines before:
  * LQ_ISA (a suffix), HALF_TO_FLOAT(h) and FLOAT_TO_HALF(f) for one number, the two F16 rows,
  * scale_bytes (32 times scale * byte - minimum), scale_nibbles (the same for the lower halves of 32 bytes, and then,
- * with the second scale and minimum, for the upper), and half_difference.
+ * with the second scale and minimum, for the upper), and half_difference (the sums of one block).
  *
  * The loops are written so that a compiler can spread them over vector lanes without changing any result: sums run in
  * eight fixed lanes, and nothing is contracted (-ffp-contract=off). */
@@ -55,6 +55,12 @@ static void difference(const float *w, const float *q, size_t n, double sums[2])
     }
 }
 
+static void half_differences(const uint16_t *w, const float *q, size_t n, double (*sums)[2])
+{
+    for (size_t i = 0; i < n; i += LQ_DIFFERENCE_BLOCK)
+        half_difference(w + i, q + i, n - i < LQ_DIFFERENCE_BLOCK ? n - i : LQ_DIFFERENCE_BLOCK, *sums++);
+}
+
 /* The scale is the largest magnitude / 127; quotients are rounded half away from zero, as ggml's reference does. Adding
  * the float just below one half and cutting gives exactly that. */
 static void q8_0_encode(const float *src, uint8_t *dst, size_t n_blocks)
@@ -91,19 +97,22 @@ static void q8_0_decode(const uint8_t *src, float *dst, size_t n_blocks)
 
 /* Q4_K and Q5_K share these first 16 bytes of a block of 256: two halves, and for each of eight groups of 32 weights a
  * 6-bit scale and a 6-bit minimum. The first four of each fill the lower bits of bytes 0-3 and 4-7; the last four have
- * their lower 4 bits in the halves of bytes 8-11, their upper 2 in the spare bits of the others. */
+ * their lower 4 bits in the halves of bytes 8-11, their upper 2 in the spare bits of the others. Four at a time: no
+ * shift here carries a wanted bit from one byte into the next. */
 static void group_scales(const uint8_t *block, float scale[8], float minimum[8])
 {
-    const uint8_t *packed = block + 4;
+    const uint32_t six = 0x3f3f3f3f, lower = 0x0f0f0f0f, upper = 0x30303030;
     uint16_t half[2];
+    uint32_t packed[3];
     memcpy(half, block, sizeof half);
+    memcpy(packed, block + 4, sizeof packed);
+    uint32_t four[4] = {packed[0] & six, (packed[2] & lower) | (packed[0] >> 2 & upper), packed[1] & six,
+                        (packed[2] >> 4 & lower) | (packed[1] >> 2 & upper)};
+    uint8_t bytes[16];
+    memcpy(bytes, four, sizeof bytes);
     float d = HALF_TO_FLOAT(half[0]), m = HALF_TO_FLOAT(half[1]);
-    for (size_t g = 0; g < 4; g++) {
-        scale[g] = d * (float)(packed[g] & 63);
-        minimum[g] = m * (float)(packed[4 + g] & 63);
-        scale[4 + g] = d * (float)((packed[8 + g] & 15) | packed[g] >> 6 << 4);
-        minimum[4 + g] = m * (float)(packed[8 + g] >> 4 | packed[4 + g] >> 6 << 4);
-    }
+    for (size_t g = 0; g < 8; g++) scale[g] = d * (float)bytes[g];
+    for (size_t g = 0; g < 8; g++) minimum[g] = m * (float)bytes[8 + g];
 }
 
 /* Behind the scales, 32 bytes for each pair of groups: the first in their lower halves, the second in the upper. */

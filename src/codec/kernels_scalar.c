@@ -28,7 +28,7 @@ static void scale_nibbles(const uint8_t bytes[32], const float scale[2], const f
     for (size_t i = 0; i < 32; i++) dst[32 + i] = scale[1] * (float)(bytes[i] >> 4) - minimum[1];
 }
 
-/* Sums run in HALF_LANES lanes, added up in order at the end. */
+/* Sums run in HALF_LANES lanes; their upper halves are added to the lower ones until four are left. */
 static void half_difference(const uint16_t *w, const float *q, size_t n, double sums[2])
 {
     float error[HALF_LANES] = {0}, weight[HALF_LANES] = {0};
@@ -37,10 +37,13 @@ static void half_difference(const uint16_t *w, const float *q, size_t n, double 
         error[i % HALF_LANES] += d * d;
         weight[i % HALF_LANES] += a * a;
     }
-    for (size_t lane = 0; lane < HALF_LANES; lane++) {
-        sums[0] += (double)error[lane];
-        sums[1] += (double)weight[lane];
-    }
+    for (size_t left = HALF_LANES / 2; left >= 4; left /= 2)
+        for (size_t lane = 0; lane < left; lane++) {
+            error[lane] += error[lane + left];
+            weight[lane] += weight[lane + left];
+        }
+    sums[0] = ((double)error[0] + (double)error[1]) + ((double)error[2] + (double)error[3]);
+    sums[1] = ((double)weight[0] + (double)weight[1]) + ((double)weight[2] + (double)weight[3]);
 }
 
 #include "codec/kernels_body.h"

@@ -8,9 +8,9 @@
 #include <string.h>
 
 enum {
-    READ_AT_ONCE = 1 << 15,    /* weights: what is read stays in the processor's cache */
-    DECODED_AT_ONCE = 1 << 11, /* weights: so does what is decoded, in the nearest one */
-    BLOCK = 256,               /* weights whose error is looked at alone; every type's block divides it */
+    READ_AT_ONCE = 1 << 15,      /* weights: what is read stays in the processor's cache */
+    DECODED_AT_ONCE = 1 << 11,   /* weights: so does what is decoded, in the nearest one */
+    BLOCK = LQ_DIFFERENCE_BLOCK, /* weights whose error is looked at alone; every type's block divides it */
 };
 
 struct lq_data_scratch {
@@ -97,21 +97,21 @@ static enum lq_status decode_part(const struct lq_tensor *t, const unsigned char
     return lq_codec_decode(f->type, row + column / f->block * f->bytes, out, n, err);
 }
 
-/* A block whose original is as it stands in `row`. The common case, an F16 original, is not decoded. */
-static enum lq_status compare_encoded(const struct task *task, const unsigned char *there, const float *q, uint64_t n,
-                                      uint64_t row, uint64_t column, struct lq_error *err)
+/* At most DECODED_AT_ONCE weights of a row; of an F16 original, decoding is left to the comparison. */
+static enum lq_status compare_part(const struct task *task, const unsigned char *there, const float *q, uint64_t n,
+                                   uint64_t row, uint64_t column, struct lq_error *err)
 {
-    float w[BLOCK];
-    double sums[2] = {0, 0};
-    if (task->original->type == LQ_TYPE_F16) {
-        lq_codec_half_difference((const uint16_t *)(const void *)there + column, q, n, sums);
-        if (isfinite(sums[0]) && isfinite(sums[1])) {
-            note_block(task, sums, row, column);
-            return LQ_OK;
-        }
-    }
+    float w[DECODED_AT_ONCE];
+    double sums[DECODED_AT_ONCE / BLOCK][2];
+    bool half = task->original->type == LQ_TYPE_F16;
+    if (half) lq_codec_half_differences((const uint16_t *)(const void *)there + column, q, n, sums);
+    bool finite = half;
+    for (uint64_t i = 0; i < n && finite; i += BLOCK) finite = isfinite(sums[i / BLOCK][0] + sums[i / BLOCK][1]);
+    for (uint64_t i = 0; i < n && finite; i += BLOCK) note_block(task, sums[i / BLOCK], row, column + i);
+    if (finite) return LQ_OK;
     enum lq_status status = decode_part(task->original, there, column, w, n, err);
-    if (status == LQ_OK) compare_block(task, w, q, n, row, column);
+    for (uint64_t i = 0; i < n && status == LQ_OK; i += BLOCK)
+        compare_block(task, w + i, q + i, n - i < BLOCK ? n - i : BLOCK, row, column + i);
     return status;
 }
 
@@ -124,8 +124,7 @@ static enum lq_status compare_row(const struct task *task, uint64_t row, const u
     for (uint64_t c = 0; c < columns && status == LQ_OK; c += DECODED_AT_ONCE) {
         uint64_t n = columns - c < DECODED_AT_ONCE ? columns - c : DECODED_AT_ONCE;
         status = decode_part(task->tensor, here, c, q, n, err);
-        for (uint64_t i = 0; i < n && status == LQ_OK; i += BLOCK)
-            status = compare_encoded(task, there, q + i, n - i < BLOCK ? n - i : BLOCK, row, c + i, err);
+        if (status == LQ_OK) status = compare_part(task, there, q, n, row, c, err);
     }
     return status;
 }

@@ -160,25 +160,27 @@ static void difference_equals_scalar(void **state)
     }
 }
 
-static void half_difference_equals_scalar(void **state)
+static void half_differences_equal_scalar(void **state)
 {
     (void)state;
-    enum { BLOCK = 256 };
+    enum { BLOCK = LQ_DIFFERENCE_BLOCK, BLOCKS = MANY / BLOCK };
     static float w[MANY], q[MANY];
     static uint16_t half[MANY];
+    static double expected[BLOCKS][2], sums[BLOCKS][2];
     fill_weights(w, MANY);
     fill_weights(q, MANY);
     lq_kernels_scalar.f32_to_f16(w, half, MANY);
     lq_kernels_scalar.f16_to_f32(half, w, MANY);
-    for (size_t at = 0; at + BLOCK <= MANY; at += BLOCK) {
-        size_t n = BLOCK - at / BLOCK % 40;
-        double exact[2] = {0}, expected[2] = {0};
-        lq_kernels_scalar.difference(w + at, q + at, n, exact);
-        lq_kernels_scalar.half_difference(half + at, q + at, n, expected);
-        assert_true(fabs(expected[0] / exact[0] - 1) < 2e-6 && fabs(expected[1] / exact[1] - 1) < 2e-6);
+    for (size_t n = MANY; n > MANY - 40; n--) {
+        lq_kernels_scalar.half_differences(half, q, n, expected);
+        for (size_t at = 0; at < n; at += BLOCK) {
+            double exact[2] = {0}, *rough = expected[at / BLOCK];
+            lq_kernels_scalar.difference(w + at, q + at, n - at < BLOCK ? n - at : BLOCK, exact);
+            assert_true(fabs(rough[0] / exact[0] - 1) < 2e-6 && fabs(rough[1] / exact[1] - 1) < 2e-6);
+        }
         for (size_t i = 1; i < 3 && lq_kernels_at(i) != NULL; i++) {
-            double sums[2] = {0};
-            lq_kernels_at(i)->half_difference(half + at, q + at, n, sums);
+            memset(sums, 0, sizeof sums);
+            lq_kernels_at(i)->half_differences(half, q, n, sums);
             assert_memory_equal(sums, expected, sizeof sums);
         }
     }
@@ -238,7 +240,7 @@ int main(void)
         cmocka_unit_test(halves_equal_scalar),        cmocka_unit_test(bf16_equals_ggml),
         cmocka_unit_test(survey_finds_the_ends),      cmocka_unit_test(difference_equals_scalar),
         cmocka_unit_test(q8_0_equals_ggml),           cmocka_unit_test(k_quants_decode_as_ggml),
-        cmocka_unit_test(half_difference_equals_scalar),
+        cmocka_unit_test(half_differences_equal_scalar),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

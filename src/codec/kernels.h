@@ -29,8 +29,8 @@ enum { LQ_DIFFERENCE_BLOCK = 256 };
     K(f32_to_bf16, (const float *src, uint16_t *dst, size_t n)) \
     K(survey, (const float *src, size_t n, struct lq_survey *out)) \
     K(difference, (const float *w, const float *q, size_t n, double sums[2])) /* adds sum (w-q)^2 and sum w^2 */ \
-    K(half_differences, (const uint16_t *w, const float *q, size_t n, double (*sums)[2])) /* sets the same sums, of */ \
-        /* halves, for every LQ_DIFFERENCE_BLOCK weights, in f32: they may come out infinite or not a number */ \
+    K(half_differences, (const uint16_t *w, const float *q, size_t n, double(*sums)[2])) /* sets the same sums, of */ \
+    /* halves, for every LQ_DIFFERENCE_BLOCK weights, in f32: they may come out infinite or not a number */ \
     K(q8_0_encode, (const float *src, uint8_t *dst, size_t n_blocks)) /* 34-byte blocks of 32 finite weights */ \
     K(q8_0_decode, (const uint8_t *src, float *dst, size_t n_blocks)) \
     K(q4_k_decode, (const uint8_t *src, float *dst, size_t n_blocks)) /* blocks of 256 weights */ \

@@ -18,7 +18,7 @@ struct run {
     struct lq_output *output;
     struct lq_meter meter;
     struct lq_content content; /* everything written, in order */
-    bool widened;         /* the plan has changed since the files were laid out */
+    bool widened;              /* the plan has changed since the files were laid out */
     struct lq_quantize_result result;
 };
 

@@ -215,7 +215,10 @@ static void k_quants_decode_as_ggml(void **state)
 {
     (void)state;
     enum { BLOCKS = 512, WEIGHTS = 256, LARGEST = 176 };
-    static const struct { enum ggml_type type; size_t bytes; } formats[] = {{GGML_TYPE_Q4_K, 144}, {GGML_TYPE_Q5_K, 176}};
+    static const struct {
+        enum ggml_type type;
+        size_t bytes;
+    } formats[] = {{GGML_TYPE_Q4_K, 144}, {GGML_TYPE_Q5_K, 176}};
     static uint8_t blocks[BLOCKS * LARGEST];
     static float expected[BLOCKS * WEIGHTS], out[BLOCKS * WEIGHTS];
     for (size_t t = 0; t < 2; t++) {
@@ -236,10 +239,14 @@ static void k_quants_decode_as_ggml(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(half_decodes_by_definition), cmocka_unit_test(half_encodes_to_the_nearest),
-        cmocka_unit_test(halves_equal_scalar),        cmocka_unit_test(bf16_equals_ggml),
-        cmocka_unit_test(survey_finds_the_ends),      cmocka_unit_test(difference_equals_scalar),
-        cmocka_unit_test(q8_0_equals_ggml),           cmocka_unit_test(k_quants_decode_as_ggml),
+        cmocka_unit_test(half_decodes_by_definition),
+        cmocka_unit_test(half_encodes_to_the_nearest),
+        cmocka_unit_test(halves_equal_scalar),
+        cmocka_unit_test(bf16_equals_ggml),
+        cmocka_unit_test(survey_finds_the_ends),
+        cmocka_unit_test(difference_equals_scalar),
+        cmocka_unit_test(q8_0_equals_ggml),
+        cmocka_unit_test(k_quants_decode_as_ggml),
         cmocka_unit_test(half_differences_equal_scalar),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -124,11 +124,21 @@ static json_t *roles_to_json(const struct lq_role_sum *roles)
     return finished(list, ok);
 }
 
+/* Of a half from Hugging Face: none, its folder is the path. */
+static json_t *paths_to_json(const struct lq_model_half *half)
+{
+    json_t *list = json_array();
+    bool ok = list != NULL;
+    for (size_t i = 0; ok && i < half->n_files; i++)
+        ok = json_array_append_new(list, cli_json_text(half->files[i].path)) == 0;
+    return finished(list, ok);
+}
+
 static json_t *half_to_json(const struct lq_inspection *seen, const struct lq_model_half *half, bool all)
 {
     json_t *o =
         json_pack("{s:o,s:o}", "path", cli_json_text(half->path), "architecture", cli_json_text(half->architecture));
-    bool ok = extend(o, sum_to_json(&seen->half[half->half])) &&
+    bool ok = set(o, "paths", paths_to_json(half)) && extend(o, sum_to_json(&seen->half[half->half])) &&
               set(o, "roles", roles_to_json(seen->role[half->half])) && set(o, "metadata", keys_to_json(half, all));
     return finished(o, ok);
 }

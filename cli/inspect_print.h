@@ -5,7 +5,7 @@
  *     "command", "version", "path", "name", "format": "gguf" | "hugging-face",
  *     "halves": {
  *       "vision": {
- *         "path", "architecture", "tensors", "weights", "bytes", "bpw",
+ *         "path", "paths" (all shards; none from Hugging Face), "architecture", "tensors", "weights", "bytes", "bpw",
  *         "roles": [{"role", "tensors", "weights", "bytes", "bpw", "types": ["q4_k", ...]}, ...],
  *         "metadata": {KEY: VALUE, ...}
  *       },

@@ -113,6 +113,7 @@ static void put_headline(const struct lq_model_half *half)
     }
     printf("\n%-10s ", "");
     cli_put_clean(stdout, half->path);
+    if (half->n_files > 1) printf(" and %zu more shard%s", half->n_files - 1, half->n_files > 2 ? "s" : "");
     putchar('\n');
 }
 

@@ -59,7 +59,9 @@ enum lq_status lq_quantize_files(struct lq_quantize_file **out, size_t *n, const
                                  struct lq_error *err);
 void lq_quantize_files_free(struct lq_quantize_file *files, size_t n);
 
-/* Widens entries of `plan` where the data overflow the planned type's scales (with the reason). */
+/* Widens entries of `plan` where the data overflow the planned type's scales (with the reason). Replaces only files of
+ * the very names that it writes: an earlier output of the same name that was split otherwise stays, and the log hook is
+ * told. */
 enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan,
                            const struct lq_quantize_options *options, struct lq_quantize_result *result,
                            struct lq_error *err);

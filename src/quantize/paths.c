@@ -1,5 +1,7 @@
 #include "quantize/paths.h"
 
+#include "model/names.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -89,4 +91,30 @@ char *lq_path_of_shard(const char *path, uint32_t number, uint32_t count)
     int stem = (int)(strlen(path) - strlen(".gguf"));
     if (asprintf(&shard, "%.*s-%05" PRIu32 "-of-%05" PRIu32 ".gguf", stem, path, number, count) < 0) return NULL;
     return shard;
+}
+
+static bool is_listed(const struct lq_quantize_file *files, size_t n, const char *name)
+{
+    size_t length;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(lq_name_base(files[i].path, &length), name) == 0) return true;
+    return false;
+}
+
+char *lq_path_find_other(const struct lq_quantize_file *files, size_t n)
+{
+    struct lq_names names = {0};
+    size_t length, other;
+    char *found = NULL, *folder = lq_path_folder(files[0].path);
+    const char *base = lq_name_stem(files[0].path, &length);
+    char *stem = strndup(base, length);
+    if (folder != NULL && stem != NULL) lq_names_list(&names, folder, stem, ".gguf", NULL);
+    for (size_t i = 0; i < names.n && found == NULL; i++) {
+        lq_name_stem(names.items[i], &other);
+        if (other == length && !is_listed(files, n, names.items[i])) found = lq_path_join(folder, names.items[i]);
+    }
+    lq_names_release(&names);
+    free(stem);
+    free(folder);
+    return found;
 }

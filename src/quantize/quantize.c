@@ -2,6 +2,7 @@
 
 #include "quantize/content.h"
 #include "quantize/files.h"
+#include "quantize/paths.h"
 #include "quantize/work.h"
 
 #include <inttypes.h>
@@ -158,13 +159,29 @@ static enum lq_status encode(struct run *run, struct lq_error *err)
     return status;
 }
 
-/* What the result says of each half. */
-static void sum_up(struct lq_quantize_result *result)
+/* An earlier output of the same name that is split otherwise has not been replaced, and would be found as well. */
+static void say_other(const struct run *run, const struct lq_quantize_file *files)
 {
+    char message[1024], *other = lq_path_find_other(files, files[0].count);
+    if (other == NULL) return;
+    snprintf(message, sizeof message,
+             "%s: an earlier output, split otherwise, stays beside the new one; delete it if it "
+             "is not wanted",
+             other);
+    say(run, LQ_LOG_WARN, message);
+    free(other);
+}
+
+/* What the result says of each half. */
+static void sum_up(struct run *run)
+{
+    struct lq_quantize_result *result = &run->result;
     for (size_t i = 0; i < result->n_files; i++) {
         const struct lq_quantize_file *file = &result->files[i];
-        if (file->number == 1) result->path[file->half] = file->path;
         result->file_bytes[file->half] += file->bytes;
+        if (file->number > 1) continue;
+        result->path[file->half] = file->path;
+        say_other(run, file);
     }
 }
 
@@ -174,7 +191,7 @@ static enum lq_status commit(struct run *run, struct lq_error *err)
     lq_content_id(&run->content, result->pair_id);
     enum lq_status status = lq_meter_check(&run->meter, err);
     if (status == LQ_OK) status = lq_output_commit(run->output, result->pair_id, err);
-    if (status == LQ_OK) sum_up(result);
+    if (status == LQ_OK) sum_up(run);
     return status;
 }
 

@@ -38,6 +38,17 @@ class MtmdCli(CliTest):
                 return answer[1]
         self.fail(f"no whole answer in 20 runs; the last: {done.stdout!r}\n{done.stderr}")
 
+    def test_split_language_half(self):
+        """The client is given the first shard and finds the others."""
+        self.check(["convert", "demo/model", "pair", "--split-size", "3M", "--quiet"])
+        (first,) = (n for n in os.listdir(self.path("pair")) if "-00001-of-" in n)
+        for picture, question in QUESTIONS[:2]:
+            with self.subTest(question):
+                picture = f"demo/exam/{picture}"
+                ours = self.check(["ask", "pair", picture, question, "--stock", "--threads", 1]).out
+                theirs = self.client(f"pair/{first}", "pair/mmproj-model-F16.gguf", picture, question)
+                self.assertEqual(ours, theirs + "\n")
+
     def test_same_answers(self):
         self.check(["demo/model", "pair", "--quiet"])
         (language,) = (n for n in os.listdir(self.path("pair")) if not n.startswith("mmproj"))

@@ -250,6 +250,33 @@ static void widening_moves_the_boundaries(void **state)
     free(out);
 }
 
+struct said {
+    int alone, whole, other;
+};
+
+static void listen(void *data, enum lq_log_level level, const char *message)
+{
+    struct said *said = data;
+    if (level != LQ_LOG_WARN) return;
+    if (strstr(message, " bytes with one tensor alone, 'blk.") != NULL) said->alone++;
+    else if (strstr(message, "mmproj-model-F32.gguf: stays one file of ") != NULL) said->whole++;
+    else said->other++;
+}
+
+/* The demo's feed-forwards alone take 786,432 bytes as f32, three in each of four blocks; the mmproj takes more. */
+static void files_that_stay_large_are_named(void **state)
+{
+    struct said said = {0};
+    struct lq_hooks hooks = {.data = &said, .log = listen};
+    char *out = in_folder(*state, "out");
+    quantize_files(
+        &(struct ask){.input = DEMO_MODEL, .output = out, .spec = "f32", .split_size = 786432, .hooks = &hooks});
+    assert_int_equal(said.alone, 12);
+    assert_int_equal(said.whole, 1);
+    assert_int_equal(said.other, 0);
+    free(out);
+}
+
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, fixture_make, fixture_remove)
 
 int main(void)
@@ -261,6 +288,7 @@ int main(void)
         IN_FOLDER(keeps_an_empty_first_shard),
         IN_FOLDER(same_bytes_for_any_thread_count),
         IN_FOLDER(widening_moves_the_boundaries),
+        IN_FOLDER(files_that_stay_large_are_named),
     };
     return cmocka_run_group_tests_name("quantize, split", tests, NULL, NULL);
 }

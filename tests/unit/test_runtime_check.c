@@ -191,6 +191,57 @@ static void test_halves_of_different_width(void **state)
     unlink(path);
 }
 
+/* The demo's language half in shards, as the pair's own in one file. */
+static void split_language(struct lq_quantize_result *result, const char *folder)
+{
+    struct lq_error err = {0};
+    struct lq_model *model = NULL;
+    struct lq_plan *plan = NULL;
+    const struct lq_model_options only = {.only = LQ_LANGUAGE};
+    const struct lq_plan_request request = {.spec = "copy"};
+    const struct lq_quantize_options options = {.output = folder, .split_size = 3000000};
+    assert_int_equal(lq_model_open(&model, pair.path[LQ_LANGUAGE], &only, &err), LQ_OK);
+    assert_int_equal(lq_plan_build(&plan, model, &request, &err), LQ_OK);
+    if (lq_quantize(model, plan, &options, result, &err) != LQ_OK) fail_msg("%s", err.message);
+    lq_plan_free(plan);
+    lq_model_free(model);
+}
+
+/* llama.cpp opens the other shards by itself: all of them are looked at before. */
+static void test_shards(void **state)
+{
+    (void)state;
+    const char *mmproj = pair.path[LQ_VISION];
+    char folder[] = "/tmp/llava-quantize-test-XXXXXX", message[256];
+    struct lq_quantize_result split;
+    struct lq_error err = {0};
+    struct lq_runtime *rt = NULL;
+    size_t n;
+    assert_non_null(mkdtemp(folder));
+    split_language(&split, folder);
+    assert_int_equal(split.n_files, 3);
+    const char *first = split.files[0].path, *last = split.files[2].path;
+    const struct lq_runtime_options options = {.language = first, .mmproj = mmproj, .threads = 1};
+    if (lq_runtime_open(&rt, &options, &err) != LQ_OK) fail_msg("%s", err.message);
+    lq_runtime_free(rt);
+    snprintf(message, sizeof message, "not the first shard; name %s", first);
+    refuse(last, mmproj, last, LQ_ERR_USAGE, message);
+    char *bytes = load(last, &n);
+    save(last, bytes, n - 1);
+    snprintf(
+        message, sizeof message,
+        "tensor 'output.weight': data beyond the end of the file: 262144 bytes needed at byte %zu, the file has %zu",
+        n - 262144, n - 1);
+    refuse(first, mmproj, last, LQ_ERR_FORMAT, message);
+    unlink(last);
+    snprintf(message, sizeof message, "this shard is missing: %s is one of 3", first);
+    refuse(first, mmproj, last, LQ_ERR_IO, message);
+    for (size_t i = 0; i < split.n_files; i++) unlink(split.files[i].path);
+    rmdir(folder);
+    free(bytes);
+    lq_quantize_result_release(&split);
+}
+
 static void check_picture(const void *bytes, size_t n, enum lq_status status, const char *rest)
 {
     char path[128], message[512];
@@ -263,6 +314,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_llama_cpps_own_reason),
     cmocka_unit_test(test_wrong_files),
     cmocka_unit_test(test_halves_of_different_width),
+    cmocka_unit_test(test_shards),
     cmocka_unit_test(test_pictures_that_are_none),
     cmocka_unit_test(test_sizes_in_headers),
 };

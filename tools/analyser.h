@@ -1,5 +1,5 @@
-/* For clang-tidy only (tools/check-tidy.sh): its analyser looks at one file at a time and has to be told that lq_error_set
- * returns the status it was given, never LQ_OK for a failure. */
+/* For clang-tidy only (tools/check-tidy.sh): its analyser looks at one file at a time and has to be told that
+ * lq_error_set returns the status it was given, never LQ_OK for a failure. */
 #ifndef LQ_TOOLS_ANALYSER_H
 #define LQ_TOOLS_ANALYSER_H
 

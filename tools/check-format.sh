@@ -10,4 +10,4 @@ format=$(command -v clang-format-14 || command -v clang-format) ||
     { echo "clang-format is missing; 'make rules' installs it" >&2; exit 1; }
 mode=(--dry-run -Werror)
 [ "${1:-}" != fix ] || mode=(-i)
-find include src cli examples tests -name '*.[ch]' -print0 | xargs -0 "$format" "${mode[@]}"
+find include src cli examples tests tools -name '*.[ch]' -print0 | xargs -0 "$format" "${mode[@]}"

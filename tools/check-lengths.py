@@ -9,7 +9,7 @@ import os
 import sys
 
 FUNCTION, FILE = 60, 800
-FOLDERS = ("include", "src", "cli", "examples", "tests")
+FOLDERS = ("include", "src", "cli", "examples", "tests", "tools")
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 

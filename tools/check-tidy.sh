@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs clang-tidy with the committed .clang-tidy over the library and the program; prints each finding.
+# Runs clang-tidy with the committed .clang-tidy over the library, the program and the tools; prints each finding.
 #
 #     tools/check-tidy.sh BUILD-FOLDER [PATTERN]
 set -euo pipefail
@@ -11,7 +11,7 @@ trap 'rm -f "$output"' EXIT
 status=0
 # error.c defines what analyser.h is about.
 run-clang-tidy -quiet -j"$(nproc)" -p "$build" -extra-arg=-include"$PWD/tools/analyser.h" \
-    "${2:-^$PWD/(src|cli|examples)/(?!base/error\.c).*\.c$}" >"$output" 2>&1 || status=$?
+    "${2:-^$PWD/(src|cli|examples|tools)/(?!base/error\.c).*\.c$}" >"$output" 2>&1 || status=$?
 grep -E '(warning|error|note): ' "$output" | sed "s|$PWD/||" || true
 if [ $status != 0 ] && ! grep -q 'error: ' "$output"; then tail -5 "$output"; fi
 exit $status

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import unittest
 from xml.etree import ElementTree
 
@@ -197,6 +198,23 @@ class Output(CliTest):
         self.check(["demo/model", "out", "8", "--quiet"])
         keys = read_gguf(self.path("out", "model-8bit.gguf"))[0]
         self.assertLessEqual({k for k in rows if not k.startswith("quantize.imatrix.")}, set(keys))
+
+
+class Library(CliTest):
+    """docs/library.md: its program compiles, and it lists every public header."""
+
+    def test_headers(self):
+        listed = [plain(row[0]) for row in table_below(read("docs", "library.md"), "## Headers")]
+        self.assertEqual(sorted(listed), sorted(os.listdir(os.path.join(PROJECT, "include", "llava_quantize"))))
+
+    def test_program(self):
+        text = read("docs", "library.md").split("## A whole program\n")[1].split("\n[")[0]
+        with open(self.path("page.c"), "w", encoding="utf-8") as f:
+            f.write(re.sub("(?m)^    ", "", text))
+        done = subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
+                               "-I", os.path.join(PROJECT, "include"), self.path("page.c")], capture_output=True,
+                              text=True, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
 
 
 class Formats(CliTest):

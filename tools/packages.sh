@@ -10,7 +10,7 @@ python=/usr/bin/python3
 [ -x $python ] || python=python3
 
 # task | Debian package | what it is for | how to see that it is there
-readonly needs='
+needs=$(cat <<'END'
 build|gcc|compiles the project|cc --version
 build|g++|compiles llama.cpp|c++ --version
 build|libc6-dev|the C library to compile against|echo "int main(void) { return 0; }" | cc -x c -o /dev/null -
@@ -33,7 +33,9 @@ rules|clang-tidy|looks for bugs in the source|command -v run-clang-tidy
 rules|cppcheck|looks for bugs in the source|cppcheck --version
 valgrind|valgrind|watches the program's memory|valgrind --version
 coverage|gcovr|counts the lines that tests run|gcovr --version
-'
+END
+)
+readonly needs
 
 # Prints "package (what it is for)" for each need of task $1 that is not met.
 missing() {

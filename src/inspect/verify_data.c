@@ -225,7 +225,7 @@ static enum lq_status make_items(struct lq_data_pass *pass, struct lq_error *err
         const struct lq_tensor *t = &pass->half->tensors[i];
         pass->entries[i] = (struct lq_plan_entry){.tensor = t, .type = t->type, .bytes = t->bytes};
     }
-    enum lq_status status = lq_items_build(&pass->items, pass->entries, n, err);
+    enum lq_status status = lq_items_build(&pass->items, pass->half->path, pass->entries, n, err);
     if (status != LQ_OK) return status;
     pass->sights = calloc(pass->items.n + 1, sizeof *pass->sights);
     if (pass->sights != NULL) return LQ_OK;

@@ -40,11 +40,18 @@ static struct lq_item *cut(struct lq_item *item, const struct lq_tensor *tensor,
     return item;
 }
 
-enum lq_status lq_items_build(struct lq_items *out, const struct lq_plan_entry *entries, size_t n_entries,
-                              struct lq_error *err)
+enum lq_status lq_items_build(struct lq_items *out, const char *path, const struct lq_plan_entry *entries,
+                              size_t n_entries, struct lq_error *err)
 {
     uint64_t n = 0;
-    for (size_t i = 0; i < n_entries; i++) n += count_items(entries[i].tensor);
+    for (size_t i = 0; i < n_entries; i++) {
+        const struct lq_tensor *t = entries[i].tensor;
+        if (t->ne[0] > LQ_LONGEST_ROW)
+            return lq_error_set(err, LQ_ERR_UNSUPPORTED,
+                                "%s: tensor '%s': a row of %" PRIu64 " weights, expected at most %d", path, t->name,
+                                t->ne[0], LQ_LONGEST_ROW);
+        n += count_items(t);
+    }
     struct lq_item *items = n > SIZE_MAX / sizeof *items ? NULL : malloc((n > 0 ? n : 1) * sizeof *items);
     if (items == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %" PRIu64 " work items", n);
     struct lq_item *next = items;

@@ -1,8 +1,9 @@
 /* A half cut into work items: ranges of rows, the same whatever the number of threads.
  *
  * Enters: the entries of one half. Leaves: items in file order, each with room for its outcome.
- * Invariants: an item has at least one row and otherwise at most LQ_ITEM_WEIGHTS weights; it lies inside one matrix of
- * a tensor that may be quantised, because each expert has its own importance data.
+ * Invariants: an item has at least one row, of at most LQ_LONGEST_ROW weights, and otherwise at most LQ_ITEM_WEIGHTS
+ * weights, so that memory is bounded whatever the tensor; it lies inside one matrix of a tensor that may be quantised,
+ * because each expert has its own importance data.
  */
 #ifndef LQ_QUANTIZE_ITEMS_H
 #define LQ_QUANTIZE_ITEMS_H
@@ -11,7 +12,10 @@
 
 #include <xxhash.h>
 
-enum { LQ_ITEM_WEIGHTS = 1 << 18 }; /* 1 MiB of f32 */
+enum {
+    LQ_ITEM_WEIGHTS = 1 << 18, /* 1 MiB of f32 */
+    LQ_LONGEST_ROW = 1 << 22,  /* weights; eighty times the longest of any known model */
+};
 
 struct lq_item {
     size_t entry; /* within the half */
@@ -25,8 +29,8 @@ struct lq_items {
     size_t n;
 };
 
-/* Errors: LQ_ERR_MEMORY. Free out->items with free(). */
-enum lq_status lq_items_build(struct lq_items *out, const struct lq_plan_entry *entries, size_t n_entries,
-                              struct lq_error *err);
+/* `path` stands in messages. Errors: LQ_ERR_UNSUPPORTED (a longer row), LQ_ERR_MEMORY. Free out->items with free(). */
+enum lq_status lq_items_build(struct lq_items *out, const char *path, const struct lq_plan_entry *entries,
+                              size_t n_entries, struct lq_error *err);
 
 #endif

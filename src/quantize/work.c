@@ -171,7 +171,7 @@ static enum lq_status allocate(struct lq_work *work, unsigned workers, struct lq
 
 enum lq_status lq_work_run(struct lq_work *work, unsigned threads, struct lq_error *err)
 {
-    enum lq_status status = lq_items_build(&work->items, work->entries, work->n_entries, err);
+    enum lq_status status = lq_items_build(&work->items, work->half->path, work->entries, work->n_entries, err);
     if (status != LQ_OK || work->items.n == 0) return status;
     size_buffers(work);
     status = allocate(work, threads < work->items.n ? threads : (unsigned)work->items.n, err);

@@ -10,7 +10,7 @@ import numpy as np
 
 from bad_files import GGUF, SAFETENSORS
 from harness import CliTest, snapshot
-from models import Shape, field, hf_name, random_weights, tokenizer, write_llava, write_pair
+from models import F16, Shape, Tensor, field, hf_name, random_weights, tokenizer, write_llava, write_pair
 
 LAYER = "language_model.model.layers.0."
 TOWER = "vision_tower.vision_model.encoder.layers.0."
@@ -152,6 +152,9 @@ class Gguf(Cases):
             t["blk.1.ffn_up.weight"], "data", b"\x00\x00\xc0\x7f" + t["blk.1.ffn_up.weight"].data[4:])))
         self.refuse("NaN", ["nan", "out", "q8_0"])
         self.refuse("NaN in a copied tensor", ["nan", "out", "f32"])
+        write_pair(self.path("long"), edit=edit("language", lambda k, t: t.update(
+            long=Tensor(F16, ((1 << 22) + 1,), bytes(2 * ((1 << 22) + 1))))))
+        self.refuse("a row that would take all memory", ["long", "out", "q8_0"])
         write_pair(self.path("two"))
         write_pair(self.path("two"), name="another")
         self.refuse("several pairs in a folder", ["two", "out"])

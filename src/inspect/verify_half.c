@@ -39,18 +39,24 @@ static enum lq_status report_bad(const struct lq_data_pass *pass, const struct l
                        scales ? "the scale of the block" : "the value", at->row, at->column);
 }
 
-/* The first bad place of the tensor and of its original. */
+/* The first value that is not finite, in the tensor or in its original; NULL when there is none. */
+static const struct lq_place *first_bad(const struct lq_data_pass *pass, struct range r, bool original)
+{
+    for (size_t i = r.first; i < r.end; i++) {
+        const struct lq_place *place = original ? &pass->sights[i].original_bad : &pass->sights[i].bad;
+        if (place->found) return place;
+    }
+    return NULL;
+}
+
 static enum lq_status report_values(const struct lq_data_pass *pass, const struct lq_tensor *t, struct range r,
                                     const struct lq_tensor *original, struct lq_error *err)
 {
-    size_t here = r.first, there = r.first;
-    while (here < r.end && !pass->sights[here].bad.found) here++;
-    while (there < r.end && !pass->sights[there].original_bad.found) there++;
+    const struct lq_place *here = first_bad(pass, r, false), *there = first_bad(pass, r, true);
     enum lq_status status = LQ_OK;
-    if (here < r.end) status = report_bad(pass, t, pass->half->path, &pass->sights[here].bad, err);
-    if (status == LQ_OK && there < r.end)
-        status = report_bad(pass, original, pass->run->options.original->half[pass->half->half]->path,
-                            &pass->sights[there].original_bad, err);
+    if (here != NULL) status = report_bad(pass, t, pass->half->path, here, err);
+    if (status == LQ_OK && there != NULL)
+        status = report_bad(pass, original, pass->run->options.original->half[pass->half->half]->path, there, err);
     return status;
 }
 

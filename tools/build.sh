@@ -13,6 +13,8 @@ if [ -z "$2" ]; then
     llama=$(third_party/llama.sh libs)
     flags=(-DLQ_LLAMA_ROOT="$llama" -DLQ_BUNDLE_LLAMA=ON)
 fi
+# Warnings stop the build only where LQ_WERROR=ON asks for it, as CI does: a newer compiler must not keep users out.
+flags+=(-DLQ_WERROR="${LQ_WERROR:-OFF}")
 if [ ! -e "$folder/CMakeCache.txt" ]; then
     flags+=(-G Ninja -DBUILD_TESTING=OFF)
 fi

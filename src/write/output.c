@@ -42,7 +42,8 @@ static void release_file(struct output_file *f)
     lq_layout_release(&f->layout);
     lq_kvs_release(&f->kvs);
     free(f->written);
-    *f = (struct output_file){.stage = LQ_STAGE_NONE};
+    memset(f, 0, sizeof *f); /* one compound literal in another: GCC 11 warns of fields that it thinks missing */
+    f->stage = LQ_STAGE_NONE;
 }
 
 enum lq_status lq_output_open(struct lq_output **out, const char *const *paths, size_t n, bool force,

@@ -28,6 +28,7 @@ enum { LQ_DIFFERENCE_BLOCK = 256 };
     K(bf16_to_f32, (const uint16_t *src, float *dst, size_t n)) \
     K(f32_to_bf16, (const float *src, uint16_t *dst, size_t n)) \
     K(survey, (const float *src, size_t n, struct lq_survey *out)) \
+    K(largest_16, (const uint8_t *src, size_t n, uint32_t *out)) /* bits of the largest magnitude, of f16 or bf16 */ \
     K(difference, (const float *w, const float *q, size_t n, double sums[2])) /* adds sum (w-q)^2 and sum w^2 */ \
     K(half_differences, (const uint16_t *w, const float *q, size_t n, double(*sums)[2])) /* sets the same sums, of */ \
     /* halves, for every LQ_DIFFERENCE_BLOCK weights, in f32: they may come out infinite or not a number */ \

@@ -34,6 +34,18 @@ static void survey(const float *src, size_t n, struct lq_survey *out)
     out->smallest = before_smallest == UINT32_MAX ? UINT32_MAX : before_smallest + 1;
 }
 
+static void largest_16(const uint8_t *src, size_t n, uint32_t *out)
+{
+    uint16_t largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint16_t bits;
+        memcpy(&bits, src + i * sizeof bits, sizeof bits);
+        bits &= 0x7fff;
+        largest = bits > largest ? bits : largest;
+    }
+    *out = largest;
+}
+
 static void difference(const float *w, const float *q, size_t n, double sums[2])
 {
     double error[LANES] = {0}, weight[LANES] = {0};

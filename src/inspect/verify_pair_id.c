@@ -44,7 +44,7 @@ static enum lq_status check_content(struct lq_verify_run *run, const char *id, b
         return LQ_OK;
     }
     if (alone) {
-        lq_run_skip(run, LQ_CHECK_CONTENT, "the pair id was made of both halves, and only one is here");
+        lq_run_skip(run, LQ_CHECK_CONTENT, "one half is here, and the pair id may be that of both");
         return LQ_OK;
     }
     return lq_run_find(run, LQ_CHECK_CONTENT, err,

@@ -137,6 +137,23 @@ static void survey_finds_the_ends(void **state)
     }
 }
 
+static void largest_16_finds_the_largest(void **state)
+{
+    (void)state;
+    static uint8_t bytes[2 * 70 + 1];
+    for (size_t i = 0; lq_kernels_at(i) != NULL; i++)
+        for (size_t n = 0; n < 70; n++) {
+            uint32_t expected = 0, found = 1;
+            for (size_t k = 0; k < n; k++) {
+                uint16_t bits = (uint16_t)random_bits();
+                memcpy(bytes + 1 + 2 * k, &bits, sizeof bits); /* off every alignment */
+                if ((uint32_t)(bits & 0x7fff) > expected) expected = bits & 0x7fff;
+            }
+            lq_kernels_at(i)->largest_16(bytes + 1, n, &found);
+            assert_int_equal(found, expected);
+        }
+}
+
 static void difference_equals_scalar(void **state)
 {
     (void)state;
@@ -248,6 +265,7 @@ int main(void)
         cmocka_unit_test(q8_0_equals_ggml),
         cmocka_unit_test(k_quants_decode_as_ggml),
         cmocka_unit_test(half_differences_equal_scalar),
+        cmocka_unit_test(largest_16_finds_the_largest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

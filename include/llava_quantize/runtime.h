@@ -7,8 +7,8 @@
  *     struct lq_runtime *rt = NULL;
  *     struct lq_runtime_options options = {.language = "m.gguf", .mmproj = "mmproj-m.gguf"};
  *     if (lq_runtime_open(&rt, &options, &err) == LQ_OK)
- *         lq_runtime_ask(rt, &(struct lq_question){.image = "cat.png", .text = "What is this?"}, print_piece, NULL,
- * &err); lq_runtime_free(rt);
+ *         lq_runtime_ask(rt, &(struct lq_question){.image = "cat.png", .text = "Well?"}, print_piece, NULL, &err);
+ *     lq_runtime_free(rt);
  */
 #ifndef LLAVA_QUANTIZE_RUNTIME_H
 #define LLAVA_QUANTIZE_RUNTIME_H
@@ -23,7 +23,7 @@ struct lq_runtime;
 
 struct lq_runtime_options {
     const char *language, *mmproj; /* paths */
-    unsigned threads;              /* 0: lq_cpu_count(), 1 for a small language model */
+    unsigned threads;              /* 0: lq_cpu_count(), 1 for a small language model; never more than lq_cpu_count() */
     uint32_t context;              /* tokens; 0: the model's own, at most 4096 */
     bool stock;                    /* leave LLaVA's tower as llama.cpp 0.5.0 runs it: with the class token behind the
                                       patches instead of before them, as CLIP is trained and as is done otherwise */

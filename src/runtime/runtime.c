@@ -84,11 +84,13 @@ static enum lq_status load_vision(struct lq_runtime *rt, unsigned threads, bool 
     return LQ_OK;
 }
 
-/* ggml's threads spin while they wait for one another, which costs a small model more than they save it. */
+/* ggml's threads spin while they wait for one another, which costs a small model more than they save it. More of them
+ * than CPUs wait for one that does not run: 300 on two CPUs answer nothing within minutes. */
 static unsigned choose_threads(const struct lq_runtime *rt, unsigned asked)
 {
-    unsigned threads = asked != 0 ? asked : llama_model_n_params(rt->model) < SMALL_MODEL ? 1 : lq_cpu_count();
-    return threads < GGML_MAX_N_THREADS ? threads : GGML_MAX_N_THREADS;
+    unsigned cpus = lq_cpu_count() < GGML_MAX_N_THREADS ? lq_cpu_count() : GGML_MAX_N_THREADS;
+    if (asked == 0) return llama_model_n_params(rt->model) < SMALL_MODEL ? 1 : cpus;
+    return asked < cpus ? asked : cpus;
 }
 
 static enum lq_status open_pair(struct lq_runtime *rt, const struct lq_runtime_options *options, bool llava,

@@ -87,7 +87,8 @@ class Ask(CliTest):
                          self.ask("f16", PICTURE, DESCRIBE, "--seed", 2).out)
 
     def test_threads_do_not_matter(self):
-        self.check(["ask", "f16", PICTURE, SHAPE, "--threads", 2], out="heart\n", err="")
+        for threads in (2, 1000):
+            self.check(["ask", "f16", PICTURE, SHAPE, "--threads", threads], out="heart\n", err="")
 
     def test_question_that_looks_special(self):
         self.ask("f16", PICTURE, "</s><image><__media__> %s %n")

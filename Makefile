@@ -77,13 +77,12 @@ rules:
 	@ctest --test-dir $(BUILD) -L rules --output-on-failure
 
 coverage:
-	@tools/packages.sh build test coverage
+	@tools/packages.sh build test
 	@tools="$(LLAMA_TOOLS)" && tools/build.sh $(BUILD)-coverage "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON \
-		-DLQ_LLAMA_TOOLS="$$tools" -DCMAKE_C_FLAGS=--coverage -DCMAKE_BUILD_TYPE=Debug
+		-DLQ_LLAMA_TOOLS="$$tools" -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_C_FLAGS=--coverage -fprofile-update=atomic"
 	@find $(BUILD)-coverage -name '*.gcda' -delete
 	@ctest --test-dir $(BUILD)-coverage -LE lint --output-on-failure
-	@gcovr --root . --object-directory $(BUILD)-coverage --filter src/ --filter cli/ --sort-uncovered \
-		--html-nested $(BUILD)-coverage/coverage.html
+	@tools/coverage.sh $(BUILD)-coverage
 
 fuzz:
 	@tools/packages.sh build test fuzz

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the system packages that a task needs and this machine misses: says what and why first, then calls apt-get.
 #
-#     tools/packages.sh build|test|fuzz|rules|valgrind|coverage...
+#     tools/packages.sh build|test|fuzz|rules|valgrind...
 #
 # What is missing is found by trying it, so that a second run is instant and other systems only get told what they lack.
 set -euo pipefail
@@ -32,7 +32,6 @@ rules|clang-format|checks the layout of the source|clang-format --version
 rules|clang-tidy|looks for bugs in the source|command -v run-clang-tidy
 rules|cppcheck|looks for bugs in the source|cppcheck --version
 valgrind|valgrind|watches the program's memory|valgrind --version
-coverage|gcovr|counts the lines that tests run|gcovr --version
 END
 )
 readonly needs

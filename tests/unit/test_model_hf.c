@@ -449,6 +449,22 @@ static void tokens_from_the_tokenizer_files(void **state)
     lq_model_free(m);
 }
 
+/* Added tokens are matched in plain text: marked spaces are spaces again, and what looks like a control token is one.
+ */
+static void tokens_added_to_text(void **state)
+{
+    (void)state;
+    prepare("v5", "{}");
+    write_file("tokenizer_config.json", "{\"added_tokens_decoder\": {\"510\": {\"content\": \"<|end|>\"}, "
+                                        "\"511\": {\"content\": \"\\u2581\\u2581x\"}}}");
+    struct lq_model *m = opened();
+    check_token(m, 510, "<|end|>", 3);
+    check_token(m, 511, "  x", 4);
+    lq_model_free(m);
+    write_file("tokenizer_config.json", "{\"added_tokens_decoder\": {\"ten\": {\"content\": \"x\"}}}");
+    refused(LQ_ERR_FORMAT, "tokenizer_config.json", "added_tokens_decoder: 'ten' is no token");
+}
+
 static void tokens_that_contradict(void **state)
 {
     (void)state;
@@ -562,6 +578,7 @@ int main(void)
         TEST(a_tensor_in_two_files),
         TEST(tokens_from_config_alone),
         TEST(tokens_from_the_tokenizer_files),
+        TEST(tokens_added_to_text),
         TEST(tokens_that_contradict),
         TEST(preprocessing),
         TEST(query_rows_are_permuted_whatever_the_span),

@@ -17,8 +17,7 @@ import tempfile
 import threading
 import time
 
-import make_model
-from run import memory_folder
+from run import make_model, memory_folder
 
 BOUND = 0.5
 STRETCH, PIECE = 64 << 20, 128 << 10
@@ -62,7 +61,7 @@ def verify(original, result, threads):
 
 def prepare(folder):
     """The F16 model and its Q4_K."""
-    original = make_model.make(folder, "language")
+    original = make_model(folder, "language")
     result = os.path.join(folder, "language-q4_k.gguf")
     if not os.path.exists(result):
         subprocess.run([os.environ["LQ_BIN"], "quantize", original, result, "q4_k", "--quiet"], check=True)

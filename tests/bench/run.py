@@ -139,15 +139,15 @@ def run(options, folder):
     return good
 
 
-def main():
-    options = arguments()
+def in_folder(options, bench):
+    """Runs `bench` where the models are to lie; the exit status."""
     if options.folder:
-        good = run(options, options.folder)
+        good = bench(options, options.folder)
     else:
         with tempfile.TemporaryDirectory(prefix="llava-quantize-bench-", dir=memory_folder()) as folder:
-            good = run(options, folder)
+            good = bench(options, folder)
     return 0 if good or not options.check else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_folder(arguments(), run))

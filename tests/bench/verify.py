@@ -13,11 +13,10 @@ import os
 import resource
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
-from run import make_model, memory_folder
+from run import in_folder, make_model
 
 BOUND = 0.5
 STRETCH, PIECE = 64 << 20, 128 << 10
@@ -94,15 +93,5 @@ def run(options, folder):
     return ratio >= BOUND
 
 
-def main():
-    options = arguments()
-    if options.folder:
-        good = run(options, options.folder)
-    else:
-        with tempfile.TemporaryDirectory(prefix="llava-quantize-bench-", dir=memory_folder()) as folder:
-            good = run(options, folder)
-    return 0 if good or not options.check else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_folder(arguments(), run))

@@ -14,26 +14,11 @@
 #include "llava_quantize/model.h"
 #include "source/kv.h"
 #include "source/source.h"
+#include "test_folder.h"
 
 #define GOLDEN LQ_TESTS "/golden/hf/"
 
 static struct lq_error err;
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/llava-quantize-test-XXXXXX");
-    return mkdtemp(folder) == NULL;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -r '%s'", folder);
-    return system(command);
-}
 
 static void path_of(const char *file, char out[256])
 {

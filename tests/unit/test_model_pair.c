@@ -8,9 +8,9 @@
 
 #include "bytes.h"
 #include "llava_quantize/model.h"
+#include "test_folder.h"
 
 static struct lq_error err;
-static char folder[64];
 
 /* One half to write: what tests vary, 0 or NULL where it is absent. */
 struct half {
@@ -70,21 +70,6 @@ static void make(const struct half *h)
 
 static const struct half language = {.file = "m-F16.gguf", .architecture = "llama", .width = 8};
 static const struct half vision = {.file = "mmproj-m-F16.gguf", .architecture = "clip", .projector = "mlp", .width = 8};
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/llava-quantize-test-XXXXXX");
-    return mkdtemp(folder) == NULL;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -r '%s'", folder);
-    return system(command);
-}
 
 static struct lq_model *open_model(const char *file, const char *mmproj, int only)
 {

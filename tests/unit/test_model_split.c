@@ -9,11 +9,11 @@
 #include "bytes.h"
 #include "llava_quantize/model.h"
 #include "source/kv.h"
+#include "test_folder.h"
 
 enum { ABSENT = -1 };
 
 static struct lq_error err;
-static char folder[64];
 
 /* A file to write; numbers that are ABSENT and texts that are NULL are left out. Each tensor holds eight floats, all of
  * them the number of its letter. */
@@ -81,21 +81,6 @@ static const struct shard three[] = {
 static void make_three(void)
 {
     for (int i = 0; i < 3; i++) make(&three[i]);
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/llava-quantize-test-XXXXXX");
-    return mkdtemp(folder) == NULL;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -r '%s'", folder);
-    return system(command);
 }
 
 static enum lq_status open_model(struct lq_model **m, const char *file)

@@ -54,21 +54,21 @@ class Ask(CliTest):
         return self.check(["ask", *args, "--threads", 1], err="", **more)
 
     def test_answer(self):
-        self.ask("f16", PICTURE, SHAPE, out="heart\n")
-        self.ask(self.language("f16"), PICTURE, SHAPE, out="heart\n")
-        self.ask("layered", PICTURE, DESCRIBE, out="A large pink diamond at the center.\n")
+        self.ask("f16", PICTURE, SHAPE, out="triangle\n")
+        self.ask(self.language("f16"), PICTURE, SHAPE, out="triangle\n")
+        self.ask("layered", PICTURE, DESCRIBE, out="A large pink triangle at the center.\n")
 
     def test_named_mmproj(self):
         os.mkdir(self.path("alone"))
         os.symlink(self.path(self.language("f16")), self.path("alone/model.gguf"))
-        self.ask("alone/model.gguf", PICTURE, SHAPE, "--mmproj", self.vision("f16"), out="heart\n")
+        self.ask("alone/model.gguf", PICTURE, SHAPE, "--mmproj", self.vision("f16"), out="triangle\n")
 
     def test_compare(self):
-        self.ask("f16", PICTURE, SHAPE, "--compare", "layered", out="f16: heart\nlayered: heart\n")
+        self.ask("f16", PICTURE, SHAPE, "--compare", "layered", out="f16: triangle\nlayered: triangle\n")
 
     def test_json(self):
         result = json.loads(self.ask("f16", PICTURE, SHAPE, "--compare", "layered", "--json").out)
-        self.assertEqual([answer["answer"] for answer in result["answers"]], ["heart", "heart"])
+        self.assertEqual([answer["answer"] for answer in result["answers"]], ["triangle", "triangle"])
         self.assertEqual(result["question"], SHAPE)
 
     def test_max_tokens(self):
@@ -88,7 +88,7 @@ class Ask(CliTest):
 
     def test_threads_do_not_matter(self):
         for threads in (2, 1000):
-            self.check(["ask", "f16", PICTURE, SHAPE, "--threads", threads], out="heart\n", err="")
+            self.check(["ask", "f16", PICTURE, SHAPE, "--threads", threads], out="triangle\n", err="")
 
     def test_question_that_looks_special(self):
         self.ask("f16", PICTURE, "</s><image><__media__> %s %n")

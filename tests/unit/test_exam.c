@@ -188,6 +188,7 @@ static void test_f16_equals_hugging_face(void **state)
     examine("f16", false, N_QUESTIONS, &r);
     assert_true(r.kl <= 1e-3);
     assert_true(r.agree >= N_QUESTIONS * 99 / 100);
+    assert_true(golden_points() >= 0.9); /* a model that knows its answers, so that damage shows */
     assert_true(fabs(points(&r) - golden_points()) <= 0.01);
 }
 

@@ -89,8 +89,8 @@ static void test_answers(void **state)
 {
     (void)state;
     const struct lq_question question = {.image = PICTURE, .text = "What shape is the pink object?"};
-    check_answer(rt, &question, "heart"); /* as golden.jsonl has it */
-    check_answer(rt, &question, "heart");
+    check_answer(rt, &question, "triangle"); /* as golden.jsonl has it */
+    check_answer(rt, &question, "triangle");
 }
 
 static void test_other_pictures_and_threads_do_not_matter(void **state)
@@ -145,7 +145,7 @@ static void test_scores_are_probabilities(void **state)
     struct lq_error err = {0};
     struct lq_scores scores;
     const struct lq_question question = {.image = PICTURE, .text = "What shape is the pink object?"};
-    assert_int_equal(lq_runtime_score(rt, &question, "heart", &scores, &err), LQ_OK);
+    assert_int_equal(lq_runtime_score(rt, &question, "triangle", &scores, &err), LQ_OK);
     assert_int_equal(scores.n_vocab, 512);
     assert_int_equal(scores.tokens[scores.n_positions - 1], 2);
     for (size_t i = 0; i < scores.n_positions; i++) {
@@ -247,7 +247,7 @@ static void test_cancelling(void **state)
     assert_int_equal(lq_runtime_ask(rt, &(struct lq_question){.image = PICTURE, .text = "?"}, append, &answer, &err),
                      LQ_ERR_CANCELLED);
     rt->hooks = (struct lq_hooks){0};
-    check_answer(rt, &(struct lq_question){.image = PICTURE, .text = "What shape is the pink object?"}, "heart");
+    check_answer(rt, &(struct lq_question){.image = PICTURE, .text = "What shape is the pink object?"}, "triangle");
 }
 
 static void count_line(void *data, enum lq_log_level level, const char *message)

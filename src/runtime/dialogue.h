@@ -30,14 +30,14 @@ struct lq_dialogue {
     size_t n_turns;
 };
 
-/* Errors: LQ_ERR_USAGE (an empty question, text that is not UTF-8), LQ_ERR_UNSUPPORTED (no end token),
- * LQ_ERR_MEMORY. On failure *out is untouched; else lq_dialogue_release it. */
+/* Errors: LQ_ERR_USAGE (an empty question, text that is not UTF-8), LQ_ERR_UNSUPPORTED (no end token; several turns in
+ * a template that rewrites earlier ones), LQ_ERR_MEMORY. On failure *out is untouched; else lq_dialogue_release it. */
 enum lq_status lq_dialogue_build(struct lq_dialogue *out, const struct lq_runtime *rt,
                                  const struct lq_dialogue_turn *turns, size_t n_turns, struct lq_error *err);
 void lq_dialogue_release(struct lq_dialogue *dialogue);
 
-/* The tokens of a whole text, the begin token first where the model wants one: what llama-perplexity makes of a file.
- * *out: free(). */
+/* The tokens of a whole text, the begin token first where the model wants one, a line feed at the very end left out:
+ * what llama-perplexity makes of a file. *out: free(). */
 enum lq_status lq_runtime_tokenise(int32_t **out, size_t *n, const struct lq_runtime *rt, const char *text,
                                    size_t length, struct lq_error *err);
 /* The text of an answer's tokens, as lq_runtime_ask prints it; *out: free(). */

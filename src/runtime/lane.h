@@ -59,24 +59,29 @@ uint32_t lq_lane_cells(const struct lq_lane *lane);
 
 /* Forgets all sequences. */
 void lq_lane_clear(struct lq_lane *lane);
-/* Appends each item to its sequence, in one go. Errors: LQ_ERR_USAGE when the cells do not suffice, LQ_ERR_RUNTIME (also
- * for logits that are NaN), LQ_ERR_CANCELLED. */
+/* Appends each item to its sequence, in one go. Errors: LQ_ERR_USAGE when the cells do not suffice, after which nothing
+ * has changed; LQ_ERR_RUNTIME (also for logits that are NaN) and LQ_ERR_CANCELLED, after which all sequences are empty.
+ */
 enum lq_status lq_lane_feed(struct lq_lane *lane, const struct lq_lane_item *items, size_t n, struct lq_error *err);
-/* Appends the picture. The view may come from another runtime whose projector is as wide. */
+/* False for a picture that the model must decode at once and that is larger than the lane was opened for. */
+bool lq_lane_takes(const struct lq_lane *lane, const struct lq_view *view);
+/* Appends the picture. The view may come from another runtime whose projector is as wide. Errors: LQ_ERR_USAGE when it
+ * does not suit the model or the cells do not suffice, after which the sequence is empty; else as above. */
 enum lq_status lq_lane_show(struct lq_lane *lane, uint32_t sequence, const struct lq_view *view, struct lq_error *err);
 /* n_vocab logits of item i of the latest feed, which was wanted; borrowed until the lane's next call. */
 const float *lq_lane_logits(const struct lq_lane *lane, size_t i);
 /* Tokens in a sequence so far, its picture's included. */
 size_t lq_lane_length(const struct lq_lane *lane, uint32_t sequence);
-/* Makes `to` (empty) the same as the first `length` tokens of `from`; `length` is behind any picture.
- * LQ_ERR_UNSUPPORTED for a shorter length than all of it in a model that keeps no memory per token (recurrent ones). */
+/* Makes `to` (empty) the same as the first `length` tokens of `from`; `length` is behind any picture, else
+ * LQ_ERR_USAGE. LQ_ERR_UNSUPPORTED for a shorter length than all of it in a model that keeps no memory per token
+ * (recurrent ones). */
 enum lq_status lq_lane_fork(struct lq_lane *lane, uint32_t from, uint32_t to, size_t length, struct lq_error *err);
 /* Empties one sequence. */
 void lq_lane_drop(struct lq_lane *lane, uint32_t sequence);
 
 /* What a runtime's lanes and views have taken so far. */
 struct lq_runtime_usage {
-    uint64_t tokens, pictures; /* tokens fed to its lanes, pictures through its tower */
+    uint64_t tokens, pictures; /* tokens fed or shown to its lanes, pictures through its tower */
     double token_seconds, picture_seconds;
     uint64_t memory; /* bytes by which opening and running it made this process larger */
 };

@@ -9,9 +9,7 @@
 #ifndef LQ_RUNTIME_PROMPT_H
 #define LQ_RUNTIME_PROMPT_H
 
-#include "llava_quantize/runtime.h"
-
-#include <llama.h>
+#include "runtime/state.h"
 
 struct lq_tokens {
     llama_token *items;
@@ -24,9 +22,14 @@ enum lq_status lq_tokens_add(struct lq_tokens *tokens, const struct llama_vocab 
                              bool special, struct lq_error *err);
 enum lq_status lq_tokens_push(struct lq_tokens *tokens, llama_token token, struct lq_error *err);
 
-/* `hooks` gets a line when the template is not one that llama.cpp's C API knows and the plain prompt is used instead.
- */
-enum lq_status lq_prompt_build(struct lq_tokens *head, struct lq_tokens *tail, const struct llama_model *model,
-                               const struct lq_question *question, const struct lq_hooks *hooks, struct lq_error *err);
+/* `text` with special tokens, but without those inside the user's words, text[at .. at + n_user): a text whose words
+ * hold none is tokenised in one piece (so that merges across the seams happen as in training), another in three. */
+enum lq_status lq_tokens_add_guarded(struct lq_tokens *tokens, const struct llama_vocab *vocab, const char *text,
+                                     size_t at, size_t n_user, struct lq_error *err);
+
+/* LQ_ERR_USAGE for a text that is empty or not valid UTF-8; `what` it is stands in the message. */
+enum lq_status lq_prompt_check(const char *text, const char *what, struct lq_error *err);
+enum lq_status lq_prompt_build(struct lq_tokens *head, struct lq_tokens *tail, const struct lq_runtime *rt,
+                               const struct lq_question *question, struct lq_error *err);
 
 #endif

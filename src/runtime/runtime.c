@@ -2,19 +2,19 @@
 #include "runtime/check.h"
 #include "runtime/class_token.h"
 #include "runtime/session.h"
-#include "runtime/utf8.h"
+#include "runtime/speak.h"
+#include "runtime/template.h"
+#include "runtime/usage.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_CONTEXT 4096
 #define DEFAULT_ANSWER 256
-#define BATCH 512
 #define SMALL_MODEL 50000000 /* weights */
 
-static bool is_cancelled(void *data)
+bool lq_runtime_cancelled(void *data)
 {
     const struct lq_hooks *hooks = data;
     return hooks->cancelled != NULL && hooks->cancelled(hooks->data);
@@ -23,12 +23,12 @@ static bool is_cancelled(void *data)
 static bool go_on(float share, void *data)
 {
     (void)share;
-    return !is_cancelled(data);
+    return !lq_runtime_cancelled(data);
 }
 
 static enum lq_status refused(struct lq_runtime *rt, const char *path, const char *what, struct lq_error *err)
 {
-    if (is_cancelled(&rt->hooks)) return lq_error_set(err, LQ_ERR_CANCELLED, "cancelled");
+    if (lq_runtime_cancelled(&rt->hooks)) return lq_error_set(err, LQ_ERR_CANCELLED, "cancelled");
     return lq_error_set(err, LQ_ERR_RUNTIME, "%s: llama.cpp cannot %s: %s", path, what, lq_log_reason(&rt->log));
 }
 
@@ -50,31 +50,14 @@ static enum lq_status load_language(struct lq_runtime *rt, struct lq_error *err)
     return LQ_OK;
 }
 
-static enum lq_status make_context(struct lq_runtime *rt, unsigned threads, uint32_t context, struct lq_error *err)
-{
-    uint32_t trained = (uint32_t)llama_model_n_ctx_train(rt->model);
-    struct llama_context_params params = llama_context_default_params();
-    params.n_ctx = context != 0 ? context : trained < DEFAULT_CONTEXT ? trained : DEFAULT_CONTEXT;
-    params.n_batch = params.n_ubatch = BATCH;
-    params.n_threads = params.n_threads_batch = (int32_t)threads;
-    params.abort_callback = is_cancelled;
-    params.abort_callback_data = &rt->hooks;
-    params.no_perf = true;
-    rt->context = llama_init_from_model(rt->model, params);
-    if (rt->context == NULL) return refused(rt, rt->language, "make a context", err);
-    enum lq_status status = lq_backend_pool_new(&rt->pool, threads, err);
-    if (status == LQ_OK) llama_attach_threadpool(rt->context, rt->pool, rt->pool);
-    return status;
-}
-
-static enum lq_status load_vision(struct lq_runtime *rt, unsigned threads, bool class_first, struct lq_error *err)
+static enum lq_status load_vision(struct lq_runtime *rt, bool class_first, struct lq_error *err)
 {
     struct mtmd_context_params params = mtmd_context_params_default();
     params.use_gpu = false;
     params.print_timings = false;
     params.warmup = false;
     params.cb_eval = class_first ? lq_class_token_first : NULL;
-    params.n_threads = (int)threads;
+    params.n_threads = (int)rt->threads;
     params.progress_callback = go_on;
     params.progress_callback_user_data = &rt->hooks;
     rt->vision = mtmd_init_from_file(rt->mmproj, rt->model, params);
@@ -93,6 +76,14 @@ static unsigned choose_threads(const struct lq_runtime *rt, unsigned asked)
     return asked < cpus ? asked : cpus;
 }
 
+static void note_template(const struct lq_runtime *rt)
+{
+    if (rt->hooks.log == NULL || llama_model_chat_template(rt->model, NULL) == NULL || lq_template_known(rt)) return;
+    rt->hooks.log(rt->hooks.data, LQ_LOG_INFO,
+                  "the model's chat template is not one that llama.cpp's C API knows; "
+                  "using USER:<image> QUESTION ASSISTANT:");
+}
+
 static enum lq_status open_pair(struct lq_runtime *rt, const struct lq_runtime_options *options, bool llava,
                                 struct lq_error *err)
 {
@@ -100,12 +91,14 @@ static enum lq_status open_pair(struct lq_runtime *rt, const struct lq_runtime_o
     rt->mmproj = strdup(options->mmproj);
     if (rt->language == NULL || rt->mmproj == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the paths");
     if (options->hooks != NULL) rt->hooks = *options->hooks;
+    rt->context = options->context;
     lq_log_begin(&rt->log, &rt->hooks);
     enum lq_status status = lq_backend_prepare(err);
     if (status == LQ_OK) status = load_language(rt, err);
-    unsigned threads = status == LQ_OK ? choose_threads(rt, options->threads) : 0;
-    if (status == LQ_OK) status = make_context(rt, threads, options->context, err);
-    if (status == LQ_OK) status = load_vision(rt, threads, llava && !options->stock, err);
+    if (status == LQ_OK) rt->threads = choose_threads(rt, options->threads);
+    if (status == LQ_OK) status = lq_backend_pool_new(&rt->pool, rt->threads, err);
+    if (status == LQ_OK) status = load_vision(rt, llava && !options->stock, err);
+    if (status == LQ_OK) note_template(rt);
     lq_log_end(&rt->log);
     return status;
 }
@@ -116,11 +109,13 @@ enum lq_status lq_runtime_open(struct lq_runtime **out, const struct lq_runtime_
         return lq_error_set(err, LQ_ERR_USAGE, "asking takes both halves of a pair: the %s is missing",
                             options->language == NULL ? "language file" : "mmproj file");
     bool llava = false;
+    struct lq_meter meter = lq_meter_start();
     enum lq_status status = lq_runtime_check(options->language, options->mmproj, &llava, err);
     if (status != LQ_OK) return status;
     struct lq_runtime *rt = calloc(1, sizeof *rt);
     if (rt == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the runtime");
     status = open_pair(rt, options, llava, err);
+    lq_meter_stop(&meter, rt, 0);
     if (status == LQ_OK) *out = rt;
     else lq_runtime_free(rt);
     return status;
@@ -130,46 +125,15 @@ void lq_runtime_free(struct lq_runtime *rt)
 {
     if (rt == NULL) return;
     lq_log_begin(&rt->log, &rt->hooks);
-    lq_session_forget(rt);
+    lq_lane_free(rt->lane);
+    lq_view_free(rt->view);
     if (rt->vision != NULL) mtmd_free(rt->vision);
-    if (rt->context != NULL) llama_free(rt->context);
     lq_backend_pool_free(rt->pool);
     if (rt->model != NULL) llama_model_free(rt->model);
     lq_log_end(&rt->log);
     free(rt->language);
     free(rt->mmproj);
     free(rt);
-}
-
-/* Where the answer goes: pieces cut at character boundaries. */
-struct speaker {
-    lq_piece_fn *piece;
-    void *data;
-    struct lq_utf8 stream;
-    bool begun; /* the answer's first token is behind us: its leading space belongs to the prompt */
-};
-
-/* *more turns false when the caller wants no more. */
-static enum lq_status speak(struct speaker *s, const struct lq_runtime *rt, llama_token token, bool *more,
-                            struct lq_error *err)
-{
-    int32_t strip = s->begun ? 0 : 1;
-    int32_t n = llama_token_to_piece(rt->vocab, token, NULL, 0, strip, false);
-    size_t room = (size_t)(n < 0 ? -n : n);
-    char *raw = malloc(room + 1), *text = malloc(lq_utf8_room(room));
-    enum lq_status status = LQ_OK;
-    if (raw == NULL || text == NULL) {
-        status = lq_error_set(err, LQ_ERR_MEMORY, "no memory for the answer");
-        goto done;
-    }
-    n = llama_token_to_piece(rt->vocab, token, raw, (int32_t)room, strip, false);
-    size_t length = lq_utf8_push(&s->stream, raw, n > 0 ? (size_t)n : 0, text);
-    if (length > 0) *more = s->piece(s->data, text, length);
-    s->begun = true;
-done:
-    free(raw);
-    free(text);
-    return status;
 }
 
 static struct llama_sampler *make_sampler(const struct lq_question *question)
@@ -184,38 +148,55 @@ static struct llama_sampler *make_sampler(const struct lq_question *question)
     return chain;
 }
 
-/* Chooses the next token; logits that are not numbers (damaged weights) would lead the samplers astray. */
-static enum lq_status choose(const struct lq_runtime *rt, struct llama_sampler *sampler, llama_token *token,
-                             struct lq_error *err)
+/* Chooses the answer's next token from the latest logits. */
+struct chooser {
+    struct llama_sampler *sampler;
+    llama_token_data *candidates; /* one per token of the vocabulary */
+    size_t n_vocab;
+    llama_token token; /* the one chosen */
+};
+
+static void choose(void *data, const float *logits)
 {
-    const float *logits = llama_get_logits_ith(rt->context, -1);
-    for (int32_t i = 0; logits != NULL && i < llama_vocab_n_tokens(rt->vocab); i++)
-        if (isnan(logits[i]))
-            return lq_error_set(err, LQ_ERR_RUNTIME, "%s: the model computes NaN: its weights are damaged",
-                                rt->language);
-    *token = llama_sampler_sample(sampler, rt->context, -1);
+    struct chooser *c = data;
+    for (size_t i = 0; i < c->n_vocab; i++)
+        c->candidates[i] = (llama_token_data){.id = (llama_token)i, .logit = logits[i]};
+    llama_token_data_array all = {.data = c->candidates, .size = c->n_vocab, .selected = -1};
+    llama_sampler_apply(c->sampler, &all);
+    c->token = all.data[all.selected].id;
+    llama_sampler_accept(c->sampler, c->token);
+}
+
+static enum lq_status chooser_init(struct chooser *c, const struct lq_runtime *rt, const struct lq_question *question,
+                                   struct lq_error *err)
+{
+    c->n_vocab = lq_runtime_vocabulary(rt);
+    c->candidates = calloc(c->n_vocab, sizeof *c->candidates);
+    if (c->candidates == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu tokens", c->n_vocab);
+    c->sampler = make_sampler(question);
     return LQ_OK;
 }
 
-static enum lq_status answer(struct lq_runtime *rt, const struct lq_question *question, struct speaker *speaker,
-                             struct lq_error *err)
+static void chooser_release(struct chooser *c)
+{
+    if (c->sampler != NULL) llama_sampler_free(c->sampler);
+    free(c->candidates);
+}
+
+/* Says the token that the prompt's logits gave, and those that follow. */
+static enum lq_status answer(struct lq_runtime *rt, const struct lq_question *question, struct chooser *c,
+                             struct lq_speaker *speaker, struct lq_error *err)
 {
     size_t limit = question->max_tokens != 0 ? question->max_tokens : DEFAULT_ANSWER;
-    struct llama_sampler *sampler = make_sampler(question);
     enum lq_status status = LQ_OK;
     bool more = true;
-    for (size_t i = 0; i < limit && more && status == LQ_OK; i++) {
-        llama_token token = LLAMA_TOKEN_NULL;
-        status = choose(rt, sampler, &token, err);
-        if (status != LQ_OK || llama_vocab_is_eog(rt->vocab, token)) break;
-        status = speak(speaker, rt, token, &more, err);
+    for (size_t i = 0; i < limit && !lq_runtime_is_end(rt, c->token); i++) {
+        status = lq_speak(speaker, rt, c->token, &more, err);
         if (status != LQ_OK || !more || i + 1 == limit || lq_session_room(rt) == 0) break;
-        status = lq_session_continue(rt, token, err);
+        status = lq_session_continue(rt, c->token, choose, c, err);
+        if (status != LQ_OK) break;
     }
-    char rest[3];
-    size_t n = lq_utf8_finish(&speaker->stream, rest);
-    if (status == LQ_OK && more && n > 0) speaker->piece(speaker->data, rest, n);
-    llama_sampler_free(sampler);
+    if (status == LQ_OK && more) lq_speak_end(speaker);
     return status;
 }
 
@@ -223,16 +204,19 @@ enum lq_status lq_runtime_ask(struct lq_runtime *rt, const struct lq_question *q
                               struct lq_error *err)
 {
     struct lq_tokens head = {0}, tail = {0};
-    struct speaker speaker = {.piece = piece, .data = data};
+    struct lq_speaker speaker = {.piece = piece, .data = data};
+    struct chooser chooser = {0};
     if (!isfinite(question->temperature) || question->temperature < 0)
         return lq_error_set(err, LQ_ERR_USAGE, "temperature %g: a number from 0 up is expected",
                             (double)question->temperature);
     lq_log_begin(&rt->log, &rt->hooks);
-    enum lq_status status = lq_prompt_build(&head, &tail, rt->model, question, &rt->hooks, err);
+    enum lq_status status = lq_prompt_build(&head, &tail, rt, question, err);
     if (status == LQ_OK) status = lq_session_see(rt, question->image, err);
-    if (status == LQ_OK) status = lq_session_begin(rt, &head, &tail, tail.n - 1, NULL, NULL, err);
-    if (status == LQ_OK) status = answer(rt, question, &speaker, err);
+    if (status == LQ_OK) status = chooser_init(&chooser, rt, question, err);
+    if (status == LQ_OK) status = lq_session_begin(rt, &head, &tail, tail.n - 1, choose, &chooser, err);
+    if (status == LQ_OK) status = answer(rt, question, &chooser, &speaker, err);
     lq_log_end(&rt->log);
+    chooser_release(&chooser);
     lq_tokens_release(&head);
     lq_tokens_release(&tail);
     return status;

@@ -1,3 +1,4 @@
+#include "runtime/answer.h"
 #include "runtime/session.h"
 
 #include <math.h>
@@ -21,37 +22,27 @@ static void add_row(void *data, const float *logits)
     rows->next += rows->n_vocab;
 }
 
-/* The answer's tokens and the end token, which stand after the prompt's. */
-static enum lq_status add_answer(struct lq_tokens *tokens, const struct lq_runtime *rt, const char *answer,
-                                 struct lq_error *err)
-{
-    llama_token end = llama_vocab_eos(rt->vocab);
-    if (end == LLAMA_TOKEN_NULL) end = llama_vocab_eot(rt->vocab);
-    if (end == LLAMA_TOKEN_NULL)
-        return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%s: the tokenizer has no end token", rt->language);
-    enum lq_status status = lq_tokens_add(tokens, rt->vocab, answer, strlen(answer), false, err);
-    return status == LQ_OK ? lq_tokens_push(tokens, end, err) : status;
-}
-
 /* Decodes all but the end token: position i predicts token i + 1. */
-static enum lq_status run(struct lq_runtime *rt, const struct lq_tokens *head, const struct lq_tokens *text,
-                          size_t n_prompt, struct lq_scores *out, struct lq_error *err)
+static enum lq_status run(struct lq_runtime *rt, const struct lq_dialogue *dialogue, struct lq_scores *out,
+                          struct lq_error *err)
 {
-    size_t n_vocab = (size_t)llama_vocab_n_tokens(rt->vocab), n = text->n - n_prompt;
-    const struct lq_tokens given = {.items = text->items, .n = text->n - 1};
-    struct lq_scores scores = {.n_positions = n, .n_vocab = n_vocab};
-    scores.logprobs = calloc(n, n_vocab * sizeof *scores.logprobs);
-    scores.tokens = calloc(n, sizeof *scores.tokens);
-    struct rows rows = {.next = scores.logprobs, .n_vocab = n_vocab};
+    const struct lq_span answer = dialogue->answers[0];
+    const struct lq_tokens head = {.items = dialogue->head, .n = dialogue->n_head};
+    const struct lq_tokens given = {.items = dialogue->text, .n = dialogue->n_text - 1};
+    struct lq_scores scores = {.n_positions = answer.n, .n_vocab = lq_runtime_vocabulary(rt)};
+    scores.logprobs = calloc(scores.n_positions, scores.n_vocab * sizeof *scores.logprobs);
+    scores.tokens = calloc(scores.n_positions, sizeof *scores.tokens);
+    struct rows rows = {.next = scores.logprobs, .n_vocab = scores.n_vocab};
     enum lq_status status = LQ_OK;
     if (scores.logprobs == NULL || scores.tokens == NULL)
-        status = lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu x %zu log-probabilities", n, n_vocab);
-    else status = lq_session_begin(rt, head, &given, n_prompt - 1, add_row, &rows, err);
+        status = lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu x %zu log-probabilities", scores.n_positions,
+                              scores.n_vocab);
+    else status = lq_session_begin(rt, &head, &given, answer.first - 1, add_row, &rows, err);
     if (status != LQ_OK) {
         lq_scores_release(&scores);
         return status;
     }
-    memcpy(scores.tokens, text->items + n_prompt, n * sizeof *scores.tokens);
+    memcpy(scores.tokens, dialogue->text + answer.first, answer.n * sizeof *scores.tokens);
     *out = scores;
     return LQ_OK;
 }
@@ -59,16 +50,13 @@ static enum lq_status run(struct lq_runtime *rt, const struct lq_tokens *head, c
 enum lq_status lq_runtime_score(struct lq_runtime *rt, const struct lq_question *question, const char *answer,
                                 struct lq_scores *out, struct lq_error *err)
 {
-    struct lq_tokens head = {0}, text = {0};
+    struct lq_dialogue dialogue = {0};
     lq_log_begin(&rt->log, &rt->hooks);
-    enum lq_status status = lq_prompt_build(&head, &text, rt->model, question, &rt->hooks, err);
-    size_t n_prompt = text.n;
-    if (status == LQ_OK) status = add_answer(&text, rt, answer, err);
+    enum lq_status status = lq_answer_build(&dialogue, rt, question, answer, err);
     if (status == LQ_OK) status = lq_session_see(rt, question->image, err);
-    if (status == LQ_OK) status = run(rt, &head, &text, n_prompt, out, err);
+    if (status == LQ_OK) status = run(rt, &dialogue, out, err);
     lq_log_end(&rt->log);
-    lq_tokens_release(&head);
-    lq_tokens_release(&text);
+    lq_dialogue_release(&dialogue);
     return status;
 }
 

@@ -64,3 +64,11 @@ bool lq_utf8_valid(const char *text)
     }
     return true;
 }
+
+const char *lq_utf8_trim(const char *text, size_t *n)
+{
+    text += strspn(text, LQ_UTF8_WHITE);
+    *n = strlen(text);
+    while (*n > 0 && strchr(LQ_UTF8_WHITE, text[*n - 1]) != NULL) --*n;
+    return text;
+}

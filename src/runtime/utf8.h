@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define LQ_UTF8_WHITE " \t\n\v\f\r"
+
 struct lq_utf8 {
     char held[4];
     size_t n_held;
@@ -26,5 +28,7 @@ static inline size_t lq_utf8_room(size_t n)
 size_t lq_utf8_push(struct lq_utf8 *stream, const char *bytes, size_t n, char *out);
 size_t lq_utf8_finish(struct lq_utf8 *stream, char *out);
 bool lq_utf8_valid(const char *text);
+/* The text without the white space around it: where it begins, *n bytes. */
+const char *lq_utf8_trim(const char *text, size_t *n);
 
 #endif

@@ -1,6 +1,6 @@
 /* Asking and scoring the demo pair, and every way in which a pair or a question can be wrong. */
 #include "llava_quantize.h"
-#include "runtime/session.h"
+#include "runtime/state.h"
 
 #include <fcntl.h>
 #include <math.h>

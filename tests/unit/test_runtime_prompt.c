@@ -1,6 +1,6 @@
 /* Questions as tokens: Hugging Face's own sequence, chat templates, and text that looks like a special token. */
 #include "llava_quantize.h"
-#include "runtime/session.h"
+#include "runtime/prompt.h"
 #include "runtime/utf8.h"
 
 #include <jansson.h>
@@ -18,12 +18,14 @@
 #define END 2     /* </s> */
 #define IMAGE 510 /* <image> */
 
+static struct lq_hooks hooks;
+
 static void open_demo(struct demo_pair *pair, struct lq_runtime **rt, const char *template)
 {
     struct lq_error err = {0};
     demo_pair_make(pair, "f16", template);
     const struct lq_runtime_options options = {
-        .language = pair->path[LQ_LANGUAGE], .mmproj = pair->path[LQ_VISION], .threads = 1};
+        .language = pair->path[LQ_LANGUAGE], .mmproj = pair->path[LQ_VISION], .threads = 1, .hooks = &hooks};
     if (lq_runtime_open(rt, &options, &err) != LQ_OK) fail_msg("%s", err.message);
 }
 
@@ -37,7 +39,7 @@ static void build(struct lq_tokens *head, struct lq_tokens *tail, const struct l
                   const struct lq_question *question)
 {
     struct lq_error err = {0};
-    if (lq_prompt_build(head, tail, rt->model, question, &rt->hooks, &err) != LQ_OK) fail_msg("%s", err.message);
+    if (lq_prompt_build(head, tail, rt, question, &err) != LQ_OK) fail_msg("%s", err.message);
 }
 
 /* The prompt as text again, special tokens spelled out, with "<>" where the picture stands. */
@@ -155,8 +157,9 @@ static void test_unknown_chat_template(void **state)
     struct demo_pair pair;
     struct lq_runtime *rt = NULL;
     int notes = 0;
+    hooks = (struct lq_hooks){.data = &notes, .log = note};
     open_demo(&pair, &rt, "{{ nobody.knows(this) }}");
-    rt->hooks = (struct lq_hooks){.data = &notes, .log = note};
+    hooks = (struct lq_hooks){0};
     check_text(rt, &(struct lq_question){.text = "Why?"}, "<s> USER:<>\nWhy? ASSISTANT:");
     assert_int_equal(notes, 1);
     close_demo(&pair, rt);

@@ -43,7 +43,7 @@ struct lq_dataset {
     const struct lq_record *records;
     size_t n_pictures; /* different image paths among them */
     size_t n_turns;    /* of all records */
-    size_t n_broken;   /* records left out; one line each went to the log hook at LQ_LOG_WARN */
+    size_t n_broken;   /* records left out; the first ten and the number of the others went to the log hook */
 };
 
 struct lq_dataset_options {
@@ -55,7 +55,8 @@ struct lq_dataset_options {
 };
 
 /* `options` may be NULL. Errors, naming the file and the line or record: LQ_ERR_IO, LQ_ERR_FORMAT (neither form, no
- * record at all, more than a tenth broken, any broken with `strict`), LQ_ERR_MEMORY. On failure *out is untouched. */
+ * record at all, more than a tenth broken, any broken with `strict`), LQ_ERR_MEMORY, LQ_ERR_CANCELLED. On failure *out
+ * is untouched. The rules of both forms are in docs/data-sets.md. */
 enum lq_status lq_dataset_load(struct lq_dataset **out, const char *path, const struct lq_dataset_options *options,
                                struct lq_error *err);
 void lq_dataset_free(struct lq_dataset *data);

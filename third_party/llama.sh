@@ -2,7 +2,8 @@
 # Makes the pinned llama.cpp in the user's cache, once, and prints the folder that holds it.
 #
 #     third_party/llama.sh libs     include/, lib/: what llava-quantize links and runs
-#     third_party/llama.sh tools    bin/: llama-quantize, llama-imatrix, llama-mtmd-cli, for tests and benchmarks
+#     third_party/llama.sh tools    bin/: llama-quantize, llama-imatrix, llama-perplexity, llama-mtmd-cli, for tests and
+#                                   benchmarks
 #
 # The folder is on stdout, everything for people on stderr. LQ_LLAMA_ARCHIVE names an archive downloaded before (checked
 # all the same). A folder in the cache is complete or absent: each is filled as a temporary sibling and renamed once,
@@ -32,7 +33,7 @@ if [ "$(uname -m)" = x86_64 ]; then
     lib_flags+=(-DGGML_CPU_ALL_VARIANTS=ON)
 fi
 tool_flags=(-DCMAKE_BUILD_TYPE=Release -DLLAMA_OPENSSL=OFF -DLLAMA_SUBPROCESS=OFF)
-tool_names=(llama-quantize llama-imatrix llama-mtmd-cli)
+tool_names=(llama-quantize llama-imatrix llama-perplexity llama-mtmd-cli)
 readonly lib_flags tool_flags tool_names
 
 # CPU seconds that each took on a 2026 server core, for the estimate below.
@@ -110,7 +111,7 @@ obtain_source() {
         [ -z "${LQ_LLAMA_ARCHIVE:-}" ] || die "$archive: not the wanted archive: sha256 $sha256 is expected"
         download
     fi
-    local parts=(CMakeLists.txt LICENSE cmake common ggml include src vendor tools/quantize tools/imatrix tools/mtmd)
+    local parts=(CMakeLists.txt LICENSE cmake common ggml include src vendor tools/{quantize,imatrix,perplexity,mtmd})
     run tar -xzf "$archive" -C "$tmp" "${parts[@]/#/$folder/vendor/llama.cpp/}"
     mv "$tmp/$folder/vendor/llama.cpp" "$tmp/source"
 }

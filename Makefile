@@ -14,6 +14,7 @@
 #     make coverage        lines that the tests run, per file and in total
 #     make clean           remove what was built here (the cache stays)
 #
+# JOBS=N runs so many tests at once (default: as many as there are processors).
 # LQ_LLAMA_ROOT=PREFIX uses an installed llama.cpp of exactly the pinned version instead of the cache.
 
 PREFIX = /usr/local
@@ -22,6 +23,7 @@ FUZZ_SECONDS = 600
 LQ_LLAMA_ROOT =
 BUILD = build
 BENCH_FLAGS =
+JOBS = $(shell nproc)
 
 # Where llama.cpp's own tools are: with LQ_LLAMA_ROOT if it has them, else in the cache.
 LLAMA_TOOLS = $(if $(and $(LQ_LLAMA_ROOT),$(wildcard $(LQ_LLAMA_ROOT)/bin/llama-mtmd-cli)),$(LQ_LLAMA_ROOT),$\
@@ -41,7 +43,7 @@ demo: all
 test:
 	@tools/packages.sh build test
 	@tools="$(LLAMA_TOOLS)" && tools/build.sh $(BUILD) "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON -DLQ_LLAMA_TOOLS="$$tools"
-	@ctest --test-dir $(BUILD) -LE lint --output-on-failure
+	@ctest -j$(JOBS) --test-dir $(BUILD) -LE lint --output-on-failure
 
 install:
 	@tools/packages.sh build
@@ -58,18 +60,18 @@ asan:
 	@tools/packages.sh build test
 	@tools="$(LLAMA_TOOLS)" && tools/build.sh $(BUILD)-asan "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON \
 		-DLQ_LLAMA_TOOLS="$$tools" -DLQ_SANITIZE=address,undefined
-	@ctest --test-dir $(BUILD)-asan -LE lint --output-on-failure
+	@ctest -j$(JOBS) --test-dir $(BUILD)-asan -LE lint --output-on-failure
 
 tsan:
 	@tools/packages.sh build test
 	@tools/build.sh $(BUILD)-tsan "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON -DLQ_SANITIZE=thread
-	@ctest --test-dir $(BUILD)-tsan -LE 'runtime|lint' --output-on-failure
+	@ctest -j$(JOBS) --test-dir $(BUILD)-tsan -LE 'runtime|lint' --output-on-failure
 
 valgrind:
 	@tools/packages.sh build test valgrind
 	@tools/build.sh $(BUILD) "$(LQ_LLAMA_ROOT)" installed -DBUILD_TESTING=ON
 	@LQ_WRAPPER=$(CURDIR)/tools/valgrind/llava-quantize \
-		ctest --test-dir $(BUILD) -L cli -LE 'runtime|rules' --output-on-failure
+		ctest -j$(JOBS) --test-dir $(BUILD) -L cli -LE 'runtime|rules' --output-on-failure
 
 rules:
 	@tools/packages.sh build test rules
@@ -81,7 +83,7 @@ coverage:
 	@tools="$(LLAMA_TOOLS)" && tools/build.sh $(BUILD)-coverage "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON \
 		-DLQ_LLAMA_TOOLS="$$tools" -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_C_FLAGS=--coverage -fprofile-update=atomic"
 	@find $(BUILD)-coverage -name '*.gcda' -delete
-	@ctest --test-dir $(BUILD)-coverage -LE lint --output-on-failure
+	@ctest -j$(JOBS) --test-dir $(BUILD)-coverage -LE lint --output-on-failure
 	@tools/coverage.sh $(BUILD)-coverage
 
 fuzz:
@@ -89,7 +91,7 @@ fuzz:
 	@tools/build.sh $(BUILD)-fuzz "$(LQ_LLAMA_ROOT)" fuzzers -DBUILD_TESTING=ON -DLQ_FUZZ=ON \
 		-DLQ_FUZZ_SECONDS=$(FUZZ_SECONDS) -DLQ_SANITIZE=address,undefined \
 		-DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++
-	@ctest --test-dir $(BUILD)-fuzz -L fuzz --output-on-failure
+	@ctest -j$(JOBS) --test-dir $(BUILD)-fuzz -L fuzz --output-on-failure
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-coverage $(BUILD)-fuzz

@@ -738,6 +738,30 @@ static void test_demo(void **state)
     check_demo("calibration.json", 128, 128, 768);
 }
 
+/* Each example in docs/data-sets.md that is JSON is a data set without a fault. */
+static void test_documented_examples(void **state)
+{
+    (void)state;
+    char line[1024], text[8192] = "";
+    size_t n_examples = 0;
+    FILE *page = fopen(LQ_TESTS "/../docs/data-sets.md", "r");
+    assert_non_null(page);
+    while (fgets(line, sizeof line, page) != NULL) {
+        bool inside = strncmp(line, "    ", 4) == 0 && (text[0] != '\0' || strchr("[{", line[4]) != NULL);
+        if (inside) {
+            assert_true(strlen(text) + strlen(line) < sizeof text);
+            strcat(text, line + 4);
+        } else if (text[0] != '\0') {
+            save(text);
+            lq_dataset_free(load_with(&(struct lq_dataset_options){.strict = true}));
+            text[0] = '\0';
+            n_examples++;
+        }
+    }
+    fclose(page);
+    assert_int_equal(n_examples, 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
 
 int main(void)
@@ -767,6 +791,7 @@ int main(void)
         TEST(test_random),
         TEST(test_hash),
         TEST(test_demo),
+        TEST(test_documented_examples),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

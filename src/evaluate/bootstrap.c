@@ -47,7 +47,7 @@ static void resample(double *t, const struct unit *units, size_t n, double error
         double own;
         for (size_t i = 0; i < n; i++) add(&total, &units[draw(&state, n)]);
         double shift = shift_of(&total, (double)n, &own);
-        t[b] = shift / (own > 1e-9 * error ? own : error);
+        t[b] = shift / (own > 1e-6 * error ? own : error);
     }
 }
 

@@ -2,7 +2,9 @@
  *
  * Source: the evaluation code of the VQA data set (Antol et al. 2015, https://visualqa.org/evaluation.html): lower case,
  * articles, contractions, number words and punctuation normalised, then min(matches / 3, 1), averaged over the answers
- * left out one at a time. Fewer than four answers: matches / min(3, answers), at most 1.
+ * left out one at a time. Fewer than four answers: matches / min(3, answers), at most 1. As in that code, a period goes
+ * unless a digit follows, other marks go altogether where one stands beside a space or commas group digits, and else
+ * become spaces; unlike it, answers are normalised even when all people agree. Letters beyond ASCII stay as they are.
  */
 #ifndef LQ_EVALUATE_JUDGE_H
 #define LQ_EVALUATE_JUDGE_H

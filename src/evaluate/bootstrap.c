@@ -1,6 +1,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/random.h"
 #include "evaluate/summarise.h"
 
 enum { RESAMPLES = 2000 };
@@ -10,14 +11,10 @@ struct unit {
     double c, e, cc, ec, ee;
 };
 
-/* splitmix64, a number below n. */
+/* A number below n; multiplying is quicker than an exact draw, and n is far below 2^32. */
 static size_t draw(uint64_t *state, size_t n)
 {
-    uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
-    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-    z ^= z >> 31;
-    return (size_t)(((z >> 32) * (uint64_t)n) >> 32);
+    return (size_t)(((lq_random_next(state) >> 32) * (uint64_t)n) >> 32);
 }
 
 /* How far a sample's estimate lies from R, and the standard error of it by linearisation. */

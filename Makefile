@@ -7,7 +7,7 @@
 #     make install         into PREFIX (default /usr/local), below DESTDIR
 #     make bench           compare with llama-quantize, and verify with plain reading
 #     make asan            all tests under AddressSanitizer and UndefinedBehaviorSanitizer
-#     make tsan            all tests but those of llama.cpp's runtime under ThreadSanitizer
+#     make tsan            all tests but those of the runtime and of slow code without threads under ThreadSanitizer
 #     make valgrind        the same of the command-line tests under valgrind
 #     make fuzz            each fuzzer for FUZZ_SECONDS
 #     make rules           the rules of the house: rooms, headers, lengths, names, clang-format, clang-tidy, cppcheck
@@ -65,7 +65,7 @@ asan:
 tsan:
 	@tools/packages.sh build test
 	@tools/build.sh $(BUILD)-tsan "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON -DLQ_SANITIZE=thread
-	@ctest -j$(JOBS) --test-dir $(BUILD)-tsan -LE 'runtime|lint' --output-on-failure
+	@ctest -j$(JOBS) --test-dir $(BUILD)-tsan -LE 'runtime|threadless|lint' --output-on-failure
 
 valgrind:
 	@tools/packages.sh build test valgrind

@@ -78,7 +78,7 @@ static enum lq_status add_record(struct load *l, size_t line, const json_t *valu
         return lq_error_set(err, LQ_ERR_CANCELLED, "%s: cancelled", l->path);
     enum lq_status status = make_room(l, err);
     if (status != LQ_OK) return status;
-    status = lq_record_read(&l->records[l->n], value, l->folder, l->n + l->n_broken + 1, &why);
+    status = lq_dataset_record_read(&l->records[l->n], value, l->folder, l->n + l->n_broken + 1, &why);
     if (status == LQ_ERR_FORMAT) return note_broken(l, line, &why, err);
     if (status != LQ_OK) return no_memory(l->path, err);
     l->n++;
@@ -250,7 +250,7 @@ static void put_hash(struct lq_dataset *data, const void *bytes, size_t size)
 
 static void release_records(struct lq_record *records, size_t n)
 {
-    for (size_t i = 0; i < n; i++) lq_record_release(&records[i]);
+    for (size_t i = 0; i < n; i++) lq_dataset_record_release(&records[i]);
     free(records);
 }
 

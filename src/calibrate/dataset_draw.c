@@ -59,7 +59,8 @@ static void keep(struct lq_record *records, size_t *n_records, const struct use 
 {
     size_t kept = 0;
     for (size_t i = limit; i < n_pictures; i++)
-        for (size_t k = pictures[i].first; k < pictures[i].end; k++) lq_record_release(&records[uses[k].record]);
+        for (size_t k = pictures[i].first; k < pictures[i].end; k++)
+            lq_dataset_record_release(&records[uses[k].record]);
     for (size_t i = 0; i < *n_records; i++)
         if (records[i].turns != NULL) records[kept++] = records[i];
     *n_records = kept;

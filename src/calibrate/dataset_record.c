@@ -363,8 +363,8 @@ static enum lq_status pack(struct lq_record *out, const struct draft *d, const c
     return LQ_OK;
 }
 
-enum lq_status lq_record_read(struct lq_record *out, const json_t *value, const char *folder, size_t number,
-                              struct lq_error *err)
+enum lq_status lq_dataset_record_read(struct lq_record *out, const json_t *value, const char *folder, size_t number,
+                                      struct lq_error *err)
 {
     struct draft d = {.turns = NULL};
     if (!json_is_object(value))
@@ -381,7 +381,7 @@ enum lq_status lq_record_read(struct lq_record *out, const json_t *value, const 
     return status;
 }
 
-void lq_record_release(struct lq_record *record)
+void lq_dataset_record_release(struct lq_record *record)
 {
     free((void *)record->turns);
     *record = (struct lq_record){0};

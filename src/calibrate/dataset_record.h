@@ -18,8 +18,8 @@
 /* `folder` is put before a relative image path as it stands ("" or with a slash at its end); `number` becomes the id of
  * a record that has none. Errors: LQ_ERR_FORMAT, the message without file and line; LQ_ERR_MEMORY. On failure *out is
  * untouched; else release it. */
-enum lq_status lq_record_read(struct lq_record *out, const json_t *value, const char *folder, size_t number,
-                              struct lq_error *err);
-void lq_record_release(struct lq_record *record);
+enum lq_status lq_dataset_record_read(struct lq_record *out, const json_t *value, const char *folder, size_t number,
+                                      struct lq_error *err);
+void lq_dataset_record_release(struct lq_record *record);
 
 #endif

@@ -14,7 +14,8 @@ static const uint64_t largest_file = UINT64_C(256)
                                      << 20; /* bytes; the file is read as a whole, and jansson counts in int */
 enum {
     MOST_RECORDS = 1000000,
-    MOST_NAMED = 10, /* broken records that get a line of their own */
+    LARGEST_RECORD = 8 << 20, /* bytes of JSON, which may take fifty times as much memory once parsed */
+    MOST_NAMED = 10,          /* broken records that get a line of their own */
     JSON_FLAGS = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY,
 };
 
@@ -117,15 +118,24 @@ static char step(struct load *l, size_t n)
     return l->at < l->size ? l->text[l->at] : '\0';
 }
 
+/* The record in hand, whose JSON could not be read: `near_end`, because its end is farther than LARGEST_RECORD. */
+static enum lq_status refuse_element(const struct load *l, const json_error_t *why, bool near_end, struct lq_error *err)
+{
+    size_t number = l->n + l->n_broken + 1;
+    if (near_end)
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: line %zu: record %zu: longer than %d bytes", l->path, l->line,
+                            number, LARGEST_RECORD);
+    return lq_error_set(err, LQ_ERR_FORMAT, "%s: line %zu: record %zu: not valid JSON: %s", l->path,
+                        l->line + (size_t)why->line - 1, number, why->text);
+}
+
 static enum lq_status read_element(struct load *l, struct lq_error *err)
 {
     json_error_t why;
-    size_t line = l->line;
-    json_t *value = json_loadb(l->text + l->at, l->size - l->at, JSON_FLAGS | JSON_DISABLE_EOF_CHECK, &why);
+    size_t line = l->line, left = l->size - l->at, n = left < LARGEST_RECORD ? left : LARGEST_RECORD;
+    json_t *value = json_loadb(l->text + l->at, n, JSON_FLAGS | JSON_DISABLE_EOF_CHECK, &why);
     if (value == NULL && json_error_code(&why) == json_error_out_of_memory) return no_memory(l->path, err);
-    if (value == NULL)
-        return lq_error_set(err, LQ_ERR_FORMAT, "%s: line %zu: record %zu: not valid JSON: %s", l->path,
-                            line + (size_t)why.line - 1, l->n + l->n_broken + 1, why.text);
+    if (value == NULL) return refuse_element(l, &why, n < left && (size_t)why.position + 4 >= n, err);
     advance(l, (size_t)why.position);
     enum lq_status status = add_record(l, line, value, err);
     json_decref(value);
@@ -157,6 +167,10 @@ static enum lq_status read_line(struct load *l, size_t size, struct lq_error *er
 {
     json_error_t at;
     struct lq_error why;
+    if (size > LARGEST_RECORD) {
+        lq_error_set(&why, LQ_ERR_FORMAT, "longer than %d bytes", LARGEST_RECORD);
+        return note_broken(l, l->line, &why, err);
+    }
     json_t *value = json_loadb(l->text + l->at, size, JSON_FLAGS, &at);
     if (value == NULL && json_error_code(&at) == json_error_out_of_memory) return no_memory(l->path, err);
     if (value == NULL) {

@@ -554,6 +554,22 @@ static void test_too_many(void **state)
     free(text);
 }
 
+/* Parsed, small values take far more memory than their text: one record is bounded on its own. */
+static void test_huge_records(void **state)
+{
+    (void)state;
+    static const char message[] = ": line 1: record 1: longer than 8388608 bytes";
+    const struct lq_dataset_options strict = {.strict = true};
+    char *units = repeat("[],", 4 << 20, "[]]}"), *text = NULL;
+    assert_true(asprintf(&text, "[{\"a\": [%s]", units) > 0);
+    save(text);
+    refuse_with(&strict, message);
+    save(text + 1);
+    refuse_with(&strict, message);
+    free(units);
+    free(text);
+}
+
 static bool say_stop(void *data)
 {
     size_t *asked = data;
@@ -783,6 +799,7 @@ int main(void)
         TEST(test_damaged_lines),
         TEST(test_unreadable),
         TEST(test_too_many),
+        TEST(test_huge_records),
         TEST(test_cancelled),
         TEST(test_draw),
         TEST(test_draw_is_the_documented_one),

@@ -52,10 +52,14 @@ static const char *behind_answer(const char *text, const char *so_far, const cha
 
 static enum lq_status no_conversation(const struct talk *t, struct lq_error *err)
 {
+    const char *template = llama_model_chat_template(t->rt->model, NULL);
+    size_t shown = strcspn(template, "\n");
+    if (shown > 60) shown = 60;
+    while (shown > 0 && ((unsigned char)template[shown] & 0xC0) == 0x80) shown--; /* not in the midst of a character */
     return lq_error_set(err, LQ_ERR_UNSUPPORTED,
-                        "%s: its chat template (%.60s...) rewrites earlier turns, so that a conversation of %zu turns "
+                        "%s: its chat template (%.*s...) rewrites earlier turns, so that a conversation of %zu turns "
                         "has no one text; split it into questions of one turn",
-                        t->rt->language, llama_model_chat_template(t->rt->model, NULL), t->n_turns);
+                        t->rt->language, (int)shown, template, t->n_turns);
 }
 
 /* Where the words of the last of n turns stand in `text`, the template's writing of them: everything before them is the

@@ -325,6 +325,15 @@ const float *lq_lane_logits(const struct lq_lane *lane, size_t i)
     return llama_get_logits_ith(lane->context, (int32_t)i);
 }
 
+/* False where the model no longer keeps what stood before `length`: recurrent ones have but one state, and behind a
+ * sliding window llama.cpp may give cells to other tokens. */
+static bool keeps_all(const struct lq_lane *lane, const struct sequence *s)
+{
+    const struct llama_model *model = lane->rt->model;
+    int32_t window = llama_model_n_swa(model);
+    return !llama_model_is_recurrent(model) && !llama_model_is_hybrid(model) && (window == 0 || s->next < window);
+}
+
 static enum lq_status check_fork(const struct lq_lane *lane, uint32_t from, uint32_t to, size_t length,
                                  struct lq_error *err)
 {
@@ -338,9 +347,9 @@ static enum lq_status check_fork(const struct lq_lane *lane, uint32_t from, uint
     if (length > s->n_tokens || length < s->n_seen)
         return lq_error_set(err, LQ_ERR_USAGE, "sequence %u forked at %zu: its tokens end at %zu, its picture at %zu",
                             from, length, s->n_tokens, s->n_seen);
-    if (length < s->n_tokens && (llama_model_is_recurrent(lane->rt->model) || llama_model_is_hybrid(lane->rt->model)))
+    if (length < s->n_tokens && !keeps_all(lane, s))
         return lq_error_set(err, LQ_ERR_UNSUPPORTED,
-                            "%s: a recurrent model keeps no memory of %zu of %zu tokens; only all can be forked",
+                            "%s: the model does not keep the first %zu of %zu tokens apart; only all can be forked",
                             lane->rt->language, length, s->n_tokens);
     return LQ_OK;
 }

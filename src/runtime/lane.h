@@ -73,8 +73,8 @@ const float *lq_lane_logits(const struct lq_lane *lane, size_t i);
 /* Tokens in a sequence so far, its picture's included. */
 size_t lq_lane_length(const struct lq_lane *lane, uint32_t sequence);
 /* Makes `to` (empty) the same as the first `length` tokens of `from`; `length` is behind any picture, else
- * LQ_ERR_USAGE. LQ_ERR_UNSUPPORTED for a shorter length than all of it in a model that keeps no memory per token
- * (recurrent ones). */
+ * LQ_ERR_USAGE. LQ_ERR_UNSUPPORTED for a shorter length than all of it in a recurrent model, or behind a sliding
+ * window. */
 enum lq_status lq_lane_fork(struct lq_lane *lane, uint32_t from, uint32_t to, size_t length, struct lq_error *err);
 /* Empties one sequence. */
 void lq_lane_drop(struct lq_lane *lane, uint32_t sequence);

@@ -1,7 +1,8 @@
 /* A picture's file, checked before any decoder sees it.
  *
  * Enters: a path. Leaves: the file's bytes, known to begin like a PNG, JPEG, BMP or GIF of a sane size.
- * Invariants: at most 64 MiB of file and 64 million pixels, so that decoding cannot exhaust the memory.
+ * Invariants: at most 64 MiB of file, 65535 pixels a side and 64 million in all (PNG: 32), so that decoding takes less
+ * than a gigabyte.
  */
 #ifndef LQ_RUNTIME_PICTURE_H
 #define LQ_RUNTIME_PICTURE_H

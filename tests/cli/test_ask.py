@@ -1,13 +1,15 @@
 """llava-quantize ask: answers from a pair, two pairs side by side, and what it refuses."""
 import json
 import os
+import resource
 import shutil
 import struct
 import subprocess
 import tempfile
+import unittest
 import zlib
 
-from harness import BIN, DEMO, CliTest
+from harness import BIN, DEMO, SANITIZE, CliTest
 
 PICTURE = "demo/exam/00001.png"
 SHAPE = "What shape is the pink object?"
@@ -103,16 +105,32 @@ class Ask(CliTest):
         self.write("a.bmp", header + struct.pack("<IiiHHIIiiII", 40, side, side, 1, 24, 0, len(pixels), 0, 0, 0, 0) + pixels)
         self.assertEqual(self.ask("f16", "a.bmp", DESCRIBE).out, self.ask("f16", "a.png", DESCRIBE).out)
 
+    @unittest.skipIf(SANITIZE, "sanitizers reserve all of the address space")
+    def test_thin_pictures(self):
+        """One pixel wide or high and 60,000 long: padded to a square they would take gigabytes."""
+        for name, width, height in (("wide.png", 60000, 1), ("tall.png", 1, 60000)):
+            with self.subTest(name):
+                self.write(name, png(width, height, (b"\0" + b"\x50\xa0\xf0" * width) * height))
+                result = self.run_cli(["ask", "f16", name, DESCRIBE, "--threads", 1],
+                                      preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)))
+                self.assertEqual((result.code, result.err), (0, ""))
+                self.assertTrue(result.out.strip())
+
     def test_refused_pictures(self):
         big = self.write("big.png", png(60000, 60000, b""))
         cut = self.write("cut.png", png(64, 64, b"\0" * 100))
         for picture, message in (
-            ("none.png", "none.png: cannot open: No such file or directory"),
+            ("missing.png", "missing.png: cannot open: No such file or directory"),
             ("f16", "f16: not a regular file"),
             (self.write("empty.png", b""), "empty.png: the file is empty, a picture is expected"),
             (self.write("text.png", b"This is a picture.\n"),
              "text.png: not a picture: found neither a PNG, JPEG, GIF nor BMP header"),
-            (big, "big.png: the PNG header claims 60000 x 60000 pixels; at most 67108864 in all are read: scale the picture down"),
+            (big, "big.png: the PNG header claims 60000 x 60000 pixels; at most 65535 a side and 33554432 in all are read: "
+                  "scale the picture down"),
+            (self.write("long.png", png(100000, 100000, b"")),
+             "long.png: the PNG header claims 100000 x 100000 pixels; at most 65535 a side and 33554432 in all are read: "
+             "scale the picture down"),
+            (self.write("none.png", png(0, 64, b"")), "none.png: the PNG header claims 0 x 64 pixels"),
             (cut, "cut.png: the PNG data (64 x 64) are damaged or of a kind that llama.cpp does not read"),
         ):
             with self.subTest(picture):

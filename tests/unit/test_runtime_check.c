@@ -257,21 +257,27 @@ static void check_picture(const void *bytes, size_t n, enum lq_status status, co
 }
 
 #define PNG "\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"
+#define LIMITS(pixels) "at most 65535 a side and " pixels " in all are read: scale the picture down"
 
 static void test_pictures_that_are_none(void **state)
 {
     (void)state;
-    char huge[64] = PNG "\0\0\xff\xff\0\0\xff\xff", wide[64] = PNG "\0\x10\0\0\0\0\0\x01", flat[64] = PNG "\0\0\0\x08";
+    char huge[64] = PNG "\0\0\xff\xff\0\0\xff\xff", wide[64] = PNG "\0\x01\x86\xa0\0\0\0\x01",
+         flat[64] = PNG "\0\0\0\x08", much[64] = PNG "\0\0\x20\0\0\0\x10\x01";
+    static const char jpeg[16] = "\xff\xd8\xff\xc0\0\x11\x08\x20\x01\x20\0\x03";
     struct lq_error err = {0};
     struct lq_picture_file file = {0};
     check_picture("", 0, LQ_ERR_FORMAT, "the file is empty, a picture is expected");
     check_picture("just some text", 14, LQ_ERR_FORMAT, "not a picture: found neither a PNG, JPEG, GIF nor BMP header");
     check_picture(PNG, 16, LQ_ERR_FORMAT, "the PNG header is cut short or damaged (16 bytes)");
-    check_picture(
-        huge, sizeof huge, LQ_ERR_UNSUPPORTED,
-        "the PNG header claims 65535 x 65535 pixels; at most 67108864 in all are read: scale the picture down");
+    check_picture(huge, sizeof huge, LQ_ERR_UNSUPPORTED,
+                  "the PNG header claims 65535 x 65535 pixels; " LIMITS("33554432"));
     check_picture(wide, sizeof wide, LQ_ERR_UNSUPPORTED,
-                  "the PNG header claims 1048576 x 1 pixels; at most 67108864 in all are read: scale the picture down");
+                  "the PNG header claims 100000 x 1 pixels; " LIMITS("33554432"));
+    check_picture(much, sizeof much, LQ_ERR_UNSUPPORTED,
+                  "the PNG header claims 8192 x 4097 pixels; " LIMITS("33554432"));
+    check_picture(jpeg, sizeof jpeg, LQ_ERR_UNSUPPORTED,
+                  "the JPEG header claims 8192 x 8193 pixels; " LIMITS("67108864"));
     check_picture(flat, sizeof flat, LQ_ERR_FORMAT, "the PNG header claims 8 x 0 pixels");
     check_picture("GIF89a\x10\0\0\0", 10, LQ_ERR_FORMAT, "the GIF header is cut short or damaged (10 bytes)");
     check_picture("BM..", 4, LQ_ERR_FORMAT, "the BMP header is cut short or damaged (4 bytes)");

@@ -280,6 +280,96 @@ static void test_no_file(void **state)
     assert_null(e);
 }
 
+/* ---- the verdict ---- */
+
+struct verdict_case {
+    double agreement, kl, width; /* `width`: of both intervals, to either side */
+    uint64_t lost, gained;
+    double p;
+    const char *verdict;
+};
+
+static void assert_verdict(const struct lq_evaluation *e, const char *expected)
+{
+    char *verdict = NULL;
+    assert_int_equal(lq_evaluation_verdict(&verdict, e, NULL), LQ_OK);
+    assert_string_equal(verdict, expected);
+    free(verdict);
+}
+
+static void test_verdict(void **state)
+{
+    (void)state;
+    static const struct verdict_case cases[] = {
+        {1, 0, 0, 0, 0, 1,
+         "layered answers exactly as the original: all 1234 answer tokens agree, none of 600 answers turned wrong or "
+         "right, at 54 % of its size"},
+        {0.992, 0.004, 0.005, 3, 4, 1,
+         "layered keeps what the original sees: 99.2 % of 1234 answer tokens agree, 3 of 600 answers turned wrong and "
+         "4 "
+         "right, at 54 % of its size"},
+        {0.99996, 0.004, 0.005, 1, 0, 1,
+         "layered keeps what the original sees: 99.9 % of 1234 answer tokens agree, 1 of 600 answers turned wrong and "
+         "0 "
+         "right, at 54 % of its size"},
+        {0.992, 0.004, 0.02, 3, 4, 1,
+         "layered shows no clear loss, but this is too little data to be sure: 99.2 % of 1234 answer tokens agree, 3 "
+         "of "
+         "600 answers turned wrong and 4 right, at 54 % of its size; ask more questions"},
+        {0.992, 0.004, 0.005, 9, 1, 0.02,
+         "layered loses a little of what the original sees: 99.2 % of 1234 answer tokens agree, 9 of 600 answers "
+         "turned "
+         "wrong and 1 right, at 54 % of its size; look at the changed answers before you use it"},
+        {0.96, 0.004, 0.005, 9, 1, 0.02,
+         "layered loses a little of what the original sees: 96.0 % of 1234 answer tokens agree, 9 of 600 answers "
+         "turned "
+         "wrong and 1 right, at 54 % of its size; look at the changed answers before you use it"},
+        {0.96, 0.3, 0.005, 9, 1, 0.02,
+         "layered visibly loses what the original sees: 96.0 % of 1234 answer tokens agree, 9 of 600 answers turned "
+         "wrong and 1 right, at 54 % of its size; use more bits"},
+        {0.96, 0.01, 0.005, 40, 4, 1e-8,
+         "layered visibly loses what the original sees: 96.0 % of 1234 answer tokens agree, 40 of 600 answers turned "
+         "wrong and 4 right, at 54 % of its size; use more bits"},
+        {0.5, 2, 0.005, 300, 4, 1e-60,
+         "layered is broken: 50.0 % of 1234 answer tokens agree, 300 of 600 answers turned wrong and 4 right, at 54 % "
+         "of "
+         "its size; do not use it"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct verdict_case *c = &cases[i];
+        struct lq_evaluation *e = example();
+        struct lq_arm_result *arm = &e->arm[LQ_ARM_BOTH];
+        arm->answer.agreement = around(c->agreement, c->width);
+        arm->answer.kl = around(c->kl, c->width);
+        arm->answer.kl_max = c->kl;
+        arm->answers.lost = c->lost;
+        arm->answers.gained = c->gained;
+        arm->answers.p = c->p;
+        assert_verdict(e, c->verdict);
+        lq_evaluation_free(e);
+    }
+}
+
+static void test_verdict_of_less(void **state)
+{
+    (void)state;
+    struct lq_evaluation *e = example();
+    struct lq_arm_result *arm = &e->arm[LQ_ARM_BOTH];
+    e->original[LQ_VISION].bytes = e->original[LQ_LANGUAGE].bytes = 0;
+    arm->answer.kl.value = NAN;
+    arm->text.agreement = around(0.96, 0.001);
+    assert_verdict(e,
+                   "layered keeps how the original writes: 96.0 % of 5000 text tokens agree, mean KL 0.01, perplexity "
+                   "1.067 times the original's; what it sees was not measured");
+    arm->text.kl.value = NAN;
+    assert_verdict(e,
+                   "layered answers 90.0 % of 600 questions exactly; what it lost is not known without its original");
+    arm->answers.questions = 0;
+    assert_verdict(e, "layered has a perplexity of 1.6 on 5000 tokens of text; what it lost is not known without its "
+                      "original");
+    lq_evaluation_free(e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,6 +379,8 @@ int main(void)
         cmocka_unit_test(test_not_utf8),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_no_file),
+        cmocka_unit_test(test_verdict),
+        cmocka_unit_test(test_verdict_of_less),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

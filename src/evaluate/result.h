@@ -1,4 +1,9 @@
-/* What the writer and the reader of an evaluation's JSON share; the schema is in docs/output.md. */
+/* What the writer and the reader of an evaluation's JSON share.
+ *
+ * The object has, in this order, "format", "version", "verdict", "name", "original_name", "counts", "kl", "agreement",
+ * "dp", "perplexity", "exact", "vqa", "flips", "embedding", "by_half", "kinds", "halves", "questions", "pictures",
+ * "tensors", "speed", "provenance". docs/output.md says what is in each.
+ */
 #ifndef LQ_EVALUATE_RESULT_H
 #define LQ_EVALUATE_RESULT_H
 

@@ -172,10 +172,13 @@ static const struct lq_fields halves_table = TABLE(halves);
 
 /* ---- pictures, questions, tensors ---- */
 
+/* Rounding may take one a little beyond 1. */
+#define COSINE(json, where) NUMBER(json, where, -1 - 1e-6, 1 + 1e-6)
+
 static const struct lq_field cosine[] = {
-    NUMBER("min", AT(lq_embedding, cosine_min), -1, 1),
-    NUMBER("p01", AT(lq_embedding, cosine_p1), -1, 1),
-    NUMBER("mean", AT(lq_embedding, cosine_mean), -1, 1),
+    COSINE("min", AT(lq_embedding, cosine_min)),
+    COSINE("p01", AT(lq_embedding, cosine_p1)),
+    COSINE("mean", AT(lq_embedding, cosine_mean)),
 };
 static const struct lq_fields cosine_table = TABLE(cosine);
 
@@ -213,8 +216,8 @@ static const struct lq_fields question_table = TABLE(question);
 
 static const struct lq_field picture[] = {
     FIELD("image", TEXT, AT(lq_picture_result, image)),
-    NUMBER("cosine", AT(lq_picture_result, cosine), -1, 1),
-    NUMBER("cosine_min", AT(lq_picture_result, cosine_min), -1, 1),
+    COSINE("cosine", AT(lq_picture_result, cosine)),
+    COSINE("cosine_min", AT(lq_picture_result, cosine_min)),
     NUMBER("relative_error", AT(lq_picture_result, relative_error), 0, INFINITY),
 };
 static const struct lq_fields picture_table = TABLE(picture);

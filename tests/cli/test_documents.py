@@ -190,6 +190,24 @@ class Output(CliTest):
         for command, args in runs.items():
             self.assertEqual(set(json.loads(self.check([*args, "--json"]).out)), set(members[command][1]), command)
 
+    def test_members_of_an_evaluation(self):
+        """tests/fuzz/seeds/fuzz_evaluation/whole has every member; unit.test_evaluation_json holds it to the code."""
+        def members(value, path=""):
+            if isinstance(value, dict):
+                return {m for key, part in value.items() for m in members(part, f"{path}.{key}" if path else key)}
+            if isinstance(value, list):
+                return {m for part in value for m in members(part, f"{path}[]")}
+            return {path}
+        parts = {"WHERE": "answer|text", "WHICH": "original|quantised", "HALF": "vision|language"}
+        rows = table_below(read("docs", "output.md"), "## The result of an evaluation")
+        listed = {member for row in rows for member in re.findall(r"`([^`]+)`", row[0])}
+        whole = json.loads(read("tests", "fuzz", "seeds", "fuzz_evaluation", "whole"))
+        top = members({**whole, "by_half": None, "kinds": None}) - {"by_half", "kinds"}
+        listed -= {"by_half.language", "by_half.vision", "kinds[].kind"}
+        patterns = [re.sub("WHERE|WHICH|HALF", lambda m: f"({parts[m[0]]})", re.escape(m)) for m in listed]
+        self.assertEqual({m for m in top if not any(re.fullmatch(p, m) for p in patterns)}, set())
+        self.assertEqual({p for p in patterns if not any(re.fullmatch(p, m) for m in top)}, set())
+
     def test_metadata_keys(self):
         rows = {plain(row[0]) for row in table_below(read("docs", "metadata.md"), "# Metadata that we write")}
         source = read("src", "quantize", "metadata.c")

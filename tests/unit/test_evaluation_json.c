@@ -169,6 +169,22 @@ static void test_round_trip(void **state)
     free(again);
 }
 
+/* A file with every member, in which tests/cli/test_documents.py looks for those that the documents name. */
+static void test_recorded_file(void **state)
+{
+    (void)state;
+    struct lq_evaluation *recorded = NULL, *e = example();
+    struct lq_error err = {0};
+    if (lq_evaluation_load(&recorded, LQ_TESTS "/fuzz/seeds/fuzz_evaluation/whole", &err) != LQ_OK)
+        fail_msg("%s", err.message);
+    char *text = json_of(recorded), *expected = json_of(e);
+    assert_string_equal(text, expected);
+    lq_evaluation_free(recorded);
+    lq_evaluation_free(e);
+    free(text);
+    free(expected);
+}
+
 /* The names that scripts rely on are plain numbers. */
 static void test_plain_numbers(void **state)
 {
@@ -374,6 +390,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_round_trip, make_folder, remove_folder),
+        cmocka_unit_test(test_recorded_file),
         cmocka_unit_test(test_plain_numbers),
         cmocka_unit_test(test_nothing_measured),
         cmocka_unit_test(test_not_utf8),

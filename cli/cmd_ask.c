@@ -8,8 +8,8 @@
 
 #include "command.h"
 #include "json.h"
-#include "llava_quantize/model.h"
 #include "llava_quantize/runtime.h"
+#include "pair.h"
 #include "progress.h"
 
 struct args {
@@ -51,46 +51,15 @@ static const struct cli_option options[] = {
 
 /* One pair and what it answered; strings owned. */
 struct answer {
-    char *language, *mmproj;
+    struct cli_pair files;
     char *text;    /* collected for JSON */
     size_t length; /* bytes collected or printed */
 };
 
 static void answer_release(struct answer *a)
 {
-    free(a->language);
-    free(a->mmproj);
+    cli_pair_release(&a->files);
     free(a->text);
-}
-
-/* A model that no question can be put to, and what to do about it. */
-static enum lq_status check_pair(const char *pair, const struct lq_model *model, struct lq_error *err)
-{
-    if (model->hugging_face)
-        return lq_error_set(err, LQ_ERR_USAGE,
-                            "%s: is a Hugging Face folder; 'llava-quantize convert' makes a GGUF pair of it", pair);
-    if (model->half[LQ_LANGUAGE] == NULL)
-        return lq_error_set(err, LQ_ERR_USAGE, "%s: is a vision half alone; name the language half", pair);
-    if (model->half[LQ_VISION] == NULL)
-        return lq_error_set(err, LQ_ERR_USAGE,
-                            "%s: is a language half without an mmproj beside it; name one with --mmproj FILE", pair);
-    return LQ_OK;
-}
-
-/* The two files of `pair`, as the model room finds them. */
-static enum lq_status find_files(const char *pair, const char *mmproj, struct answer *a, struct lq_error *err)
-{
-    struct lq_model *model = NULL;
-    struct lq_model_options options = {.mmproj = mmproj, .only = -1};
-    enum lq_status status = lq_model_open(&model, pair, &options, err);
-    if (status == LQ_OK) status = check_pair(pair, model, err);
-    if (status == LQ_OK) {
-        a->language = strdup(model->half[LQ_LANGUAGE]->path);
-        a->mmproj = strdup(model->half[LQ_VISION]->path);
-        if (a->language == NULL || a->mmproj == NULL) status = lq_error_set(err, LQ_ERR_MEMORY, "out of memory");
-    }
-    lq_model_free(model);
-    return status;
 }
 
 static bool print_piece(void *data, const char *piece, size_t length)
@@ -117,8 +86,8 @@ static enum lq_status run_pair(const struct args *args, struct answer *a, struct
     struct cli_progress progress;
     cli_progress_init(&progress, args->quiet ? CLI_QUIET : args->verbose ? CLI_VERBOSE : CLI_NORMAL, NULL);
     struct lq_runtime_options options = {
-        .language = a->language,
-        .mmproj = a->mmproj,
+        .language = a->files.language,
+        .mmproj = a->files.mmproj,
         .threads = args->threads,
         .stock = args->stock,
         .hooks = &progress.hooks,
@@ -154,8 +123,8 @@ static enum lq_status ask_pair(const struct args *args, const char *pair, struct
 
 static json_t *answer_to_json(const char *pair, const struct answer *a)
 {
-    return json_pack("{s:o,s:o,s:o,s:o}", "pair", cli_json_text(pair), "language", cli_json_text(a->language), "mmproj",
-                     cli_json_text(a->mmproj), "answer", cli_json_text(a->text == NULL ? "" : a->text));
+    return json_pack("{s:o,s:o,s:o,s:o}", "pair", cli_json_text(pair), "language", cli_json_text(a->files.language),
+                     "mmproj", cli_json_text(a->files.mmproj), "answer", cli_json_text(a->text == NULL ? "" : a->text));
 }
 
 static enum lq_status put_json(const struct args *args, const char *const *pairs, const struct answer *answers,
@@ -180,7 +149,7 @@ static enum lq_status ask_all(const struct args *args, const char *const *pairs,
 {
     enum lq_status status = LQ_OK;
     for (size_t i = 0; i < n && status == LQ_OK; i++)
-        status = find_files(pairs[i], i == 0 ? args->mmproj : NULL, &answers[i], err);
+        status = cli_pair_find(&answers[i].files, pairs[i], i == 0 ? args->mmproj : NULL, "mmproj", err);
     for (size_t i = 0; i < n && status == LQ_OK; i++) status = ask_pair(args, pairs[i], &answers[i], err);
     if (status == LQ_OK && args->json) status = put_json(args, pairs, answers, n, err);
     return status;

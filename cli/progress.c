@@ -42,7 +42,7 @@ static void cut(char *text, size_t columns)
 
 static double share_of(const struct lq_progress *now)
 {
-    return now->total == 0 ? 1.0 : (double)now->done / (double)now->total;
+    return now->done >= now->total ? 1.0 : (double)now->done / (double)now->total;
 }
 
 static double megabytes_per_second(const struct lq_progress *now)
@@ -50,12 +50,13 @@ static double megabytes_per_second(const struct lq_progress *now)
     return now->seconds > 0 ? (double)now->done / 1e6 / now->seconds : 0;
 }
 
-/* "  42 %  123 MB/s  1:05 left", the clock only once there is something to go by. */
+/* "  42 %  123 MB/s  1:05 left": the speed where bytes are counted, the clock once there is something to go by. */
 static void format_state(char *text, size_t size, const struct lq_progress *now)
 {
     double share = share_of(now);
-    int used = snprintf(text, size, "%3.0f %%  %4.0f MB/s", share * 100, megabytes_per_second(now));
-    if (share <= 0 || used < 0 || (size_t)used >= size) return;
+    int used = snprintf(text, size, "%3.0f %%", share * 100);
+    if (!now->counted) used += snprintf(text + used, size - (size_t)used, "  %4.0f MB/s", megabytes_per_second(now));
+    if (share <= 0) return;
     unsigned long left = (unsigned long)(now->seconds * (1 - share) / share + 0.5);
     snprintf(text + used, size - (size_t)used, "  %lu:%02lu left", left / 60, left % 60);
 }
@@ -77,6 +78,8 @@ static void draw(struct cli_progress *p, const struct lq_progress *now)
 static void print_tenths(struct cli_progress *p, const struct lq_progress *now)
 {
     unsigned tenths = (unsigned)(share_of(now) * 10);
+    if (now->counted != p->counted) p->tenths = 0; /* another part of the work */
+    p->counted = now->counted;
     if (tenths <= p->tenths) return;
     p->tenths = tenths;
     char state[64];

@@ -25,6 +25,7 @@ struct cli_progress {
     bool drawn;        /* a line stands on the terminal that must be wiped */
     double drawn_at;   /* seconds */
     unsigned tenths;   /* plain lines: tenths of the work announced */
+    bool counted;      /* the latest report was: see struct lq_progress */
     size_t next_entry; /* --verbose: first entry of the plan not yet announced */
 };
 

@@ -53,11 +53,12 @@ enum lq_status lq_error_prefix(struct lq_error *err, const char *fmt, ...) LQ_PR
 
 enum lq_log_level { LQ_LOG_DEBUG, LQ_LOG_INFO, LQ_LOG_WARN };
 
-/* How far long work is. Bytes are those of the input already consumed. */
+/* How far long work is. */
 struct lq_progress {
     const char *what;     /* the tensor or step in hand */
-    uint64_t done, total; /* bytes */
+    uint64_t done, total; /* bytes of the input; where `counted`, in the work's own unit */
     double seconds;       /* since the work began */
+    bool counted;
 };
 
 /* Callbacks for long work; any may be NULL. `log` and `progress` are called from one thread at a time;

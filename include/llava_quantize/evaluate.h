@@ -176,7 +176,8 @@ struct lq_evaluate_options {
     uint32_t max_tokens;                 /* of a greedy answer; 0: twice the right answer's and 16 more */
     unsigned threads;                    /* 0: lq_cpu_count(), 1 for small models */
     uint64_t seed;                       /* recorded; the bootstrap's own seed is fixed */
-    size_t limit;                        /* recorded: what the data set was loaded with */
+    size_t limit;                        /* recorded: what the data set was loaded with; at most that many windows of
+                                            the text too; 0: all */
     const char *command;                 /* recorded; may be NULL */
     const struct lq_hooks *hooks;        /* may be NULL */
 };
@@ -193,6 +194,8 @@ enum lq_status lq_evaluation_verdict(char **out, const struct lq_evaluation *eva
 /* The documented JSON object (docs/output.md), indented, ending in a line feed; *out: free(). */
 enum lq_status lq_evaluation_to_json(char **out, size_t *size, const struct lq_evaluation *evaluation,
                                      struct lq_error *err);
+/* The same into a file, whole or not at all. Errors: LQ_ERR_IO (what stood at `path` stays), LQ_ERR_MEMORY. */
+enum lq_status lq_evaluation_save(const struct lq_evaluation *evaluation, const char *path, struct lq_error *err);
 /* Reads what lq_evaluation_to_json wrote; unknown members are let pass, missing ones are not measured. Errors:
  * LQ_ERR_IO, LQ_ERR_FORMAT naming the file and the member. On failure *out is untouched. */
 enum lq_status lq_evaluation_load(struct lq_evaluation **out, const char *path, struct lq_error *err);

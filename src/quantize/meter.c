@@ -28,14 +28,14 @@ double lq_meter_seconds(const struct lq_meter *meter)
     return now() - meter->started;
 }
 
-void lq_meter_add(struct lq_meter *meter, const char *what, uint64_t bytes)
+void lq_meter_add(struct lq_meter *meter, const char *what, uint64_t amount)
 {
     pthread_mutex_lock(&meter->lock);
-    meter->done += bytes;
+    meter->done += amount;
     double t = now();
     if (meter->hooks != NULL && meter->hooks->progress != NULL &&
         (t - meter->shown >= interval || meter->done == meter->total)) {
-        struct lq_progress progress = {what, meter->done, meter->total, t - meter->started};
+        struct lq_progress progress = {what, meter->done, meter->total, t - meter->started, meter->counted};
         meter->shown = t;
         meter->hooks->progress(meter->hooks->data, &progress);
     }

@@ -5,7 +5,7 @@ import unittest
 
 from harness import CliTest
 
-COMMANDS = ("ask", "convert", "help", "inspect", "quantize", "verify", "version")
+COMMANDS = ("ask", "compare", "convert", "eval", "help", "inspect", "quantize", "verify", "version")
 SEE = "; see 'llava-quantize{} --help'"
 PROGRAM, ASK, CONVERT, QUANTIZE = (SEE.format(c) for c in ("", " ask", " convert", " quantize"))
 NUMBER = "is not a whole number from 1 to 1024"
@@ -97,8 +97,14 @@ class Examples(CliTest):
     def test_ask(self):
         self.check_examples(["help", "ask"])
 
+    def test_compare(self):
+        self.check_examples(["help", "compare"])
+
     def test_convert(self):
         self.check_examples(["help", "convert"])
+
+    def test_eval(self):
+        self.check_examples(["help", "eval"])
 
     def test_help(self):
         self.check_examples(["help", "help"])

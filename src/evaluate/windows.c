@@ -1,0 +1,114 @@
+#include "evaluate/windows.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "base/file.h"
+#include "runtime/dialogue.h"
+
+#define LARGEST_TEXT (UINT64_C(64) << 20)
+
+enum { TOGETHER = 256, MOST_TOGETHER = 16 }; /* short windows run side by side until they fill that many cells */
+
+static void put_hash(struct lq_windows *w, const void *text, size_t size)
+{
+    XXH128_hash_t hash = XXH3_128bits(text, size);
+    snprintf(w->hash, sizeof w->hash, "%016" PRIx64 "%016" PRIx64, (uint64_t)hash.high64, (uint64_t)hash.low64);
+}
+
+static enum lq_status choose_window(uint32_t *out, const char *path, const struct lq_runtime *rt, uint32_t asked,
+                                    struct lq_error *err)
+{
+    size_t context = lq_runtime_trained_context(rt);
+    if (asked == 0) asked = context < LQ_USUAL_WINDOW ? (uint32_t)context : LQ_USUAL_WINDOW;
+    if (asked > context || asked < LQ_SMALLEST_WINDOW)
+        return lq_error_set(err, LQ_ERR_USAGE,
+                            "%s: a window of %u tokens; %d to %zu, the model's context, are possible", path, asked,
+                            LQ_SMALLEST_WINDOW, context);
+    *out = asked;
+    return LQ_OK;
+}
+
+/* The begin token is what an empty text gives. */
+static enum lq_status find_begin(int32_t *out, const struct lq_runtime *rt, struct lq_error *err)
+{
+    int32_t *tokens = NULL;
+    size_t n = 0;
+    enum lq_status status = lq_runtime_tokenise(&tokens, &n, rt, "", 0, err);
+    if (status == LQ_OK) *out = n > 0 ? tokens[0] : -1;
+    free(tokens);
+    return status;
+}
+
+enum lq_status lq_windows_load(struct lq_windows *out, const char *path, const struct lq_runtime *rt, uint32_t window,
+                               size_t limit, struct lq_error *err)
+{
+    struct lq_windows w = {.begin = -1};
+    char *text = NULL;
+    size_t size = 0, n = 0;
+    enum lq_status status = choose_window(&w.window, path, rt, window, err);
+    if (status == LQ_OK) status = lq_file_load(path, LARGEST_TEXT, &text, &size, err);
+    if (status == LQ_OK) status = find_begin(&w.begin, rt, err);
+    if (status == LQ_OK && (status = lq_runtime_tokenise(&w.tokens, &n, rt, text, size, err)) != LQ_OK)
+        lq_error_prefix(err, "%s", path);
+    if (status != LQ_OK) goto done;
+    w.n = n / w.window;
+    if (limit != 0 && w.n > limit) w.n = limit;
+    put_hash(&w, text, size);
+    if (w.n == 0)
+        status = lq_error_set(err, LQ_ERR_USAGE,
+                              "%s: %zu tokens, but a window takes %u: give a longer text or a smaller --window", path,
+                              n, w.window);
+done:
+    free(text);
+    if (status == LQ_OK) *out = w;
+    else lq_windows_release(&w);
+    return status;
+}
+
+void lq_windows_release(struct lq_windows *windows)
+{
+    free(windows->tokens);
+    *windows = (struct lq_windows){0};
+}
+
+/* Steps of window `number`; its last token predicts nothing that counts. */
+static void write_steps(const struct lq_windows *w, size_t number, uint32_t sequence, struct lq_step *steps)
+{
+    const int32_t *tokens = w->tokens + number * w->window;
+    for (uint32_t i = 0; i + 1 < w->window; i++)
+        steps[i] = (struct lq_step){tokens[i], sequence, i >= w->window / 2, tokens[i + 1], (uint32_t)number};
+    if (w->begin >= 0) steps[0].token = w->begin;
+}
+
+static enum lq_status run_some(const struct lq_windows *w, struct lq_race *race, size_t first, size_t n,
+                               struct lq_step *steps, struct lq_error *err)
+{
+    struct lq_lane_options size = {(uint32_t)(n * w->window), (uint32_t)n, 0};
+    enum lq_status status = lq_race_open(race, &size, err);
+    for (size_t i = 0; i < n; i++) write_steps(w, first + i, (uint32_t)i, steps + i * (w->window - 1));
+    return status == LQ_OK ? lq_race_feed(race, steps, n * (w->window - 1), err) : status;
+}
+
+enum lq_status lq_windows_run(const struct lq_windows *windows, struct lq_race *race, struct lq_meter *meter,
+                              struct lq_error *err)
+{
+    size_t together = TOGETHER / windows->window;
+    if (together > MOST_TOGETHER) together = MOST_TOGETHER;
+    if (together == 0) together = 1;
+    struct lq_step *steps = calloc(together * windows->window, sizeof *steps);
+    if (steps == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for a window of %u tokens", windows->window);
+    enum lq_status status = LQ_OK;
+    for (size_t i = 0; i < windows->n && status == LQ_OK; i += together) {
+        size_t n = windows->n - i < together ? windows->n - i : together;
+        char what[64];
+        status = run_some(windows, race, i, n, steps, err);
+        if (status == LQ_OK) status = lq_meter_check(meter, err);
+        snprintf(what, sizeof what, "text window %zu of %zu", i + n, windows->n);
+        lq_meter_add(meter, what, n * windows->window);
+    }
+    free(steps);
+    return status;
+}

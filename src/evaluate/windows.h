@@ -1,0 +1,36 @@
+/* A text through all lanes, window by window, as llama-perplexity cuts it.
+ *
+ * Enters: a UTF-8 file, a race without halves swapped. Leaves: the race's scores; the question of a score is the number
+ * of its window.
+ * Invariants: tokens that do not fill a last window are left out; each window starts anew, its first token replaced by
+ * the begin token where the model wants one; tokens window / 2 + 1 .. window - 1 of it count. (llama.cpp 0.5.0,
+ * tools/perplexity/perplexity.cpp)
+ */
+#ifndef LQ_EVALUATE_WINDOWS_H
+#define LQ_EVALUATE_WINDOWS_H
+
+#include "evaluate/race.h"
+#include "quantize/meter.h"
+
+struct lq_windows {
+    int32_t *tokens;
+    uint32_t window; /* tokens of one */
+    size_t n;        /* windows */
+    int32_t begin;   /* -1: none */
+    char hash[33];   /* XXH3-128 of the file, hexadecimal */
+};
+
+enum { LQ_USUAL_WINDOW = 512, LQ_SMALLEST_WINDOW = 8 };
+
+/* window 0: LQ_USUAL_WINDOW, or the model's context where that is shorter; at most `limit` windows, 0: all. Errors:
+ * LQ_ERR_IO, LQ_ERR_USAGE (a window longer than the context, a text shorter than a window), those of the tokenizer. On
+ * failure *out is untouched; else lq_windows_release it. */
+enum lq_status lq_windows_load(struct lq_windows *out, const char *path, const struct lq_runtime *rt, uint32_t window,
+                               size_t limit, struct lq_error *err);
+void lq_windows_release(struct lq_windows *windows);
+
+/* `meter` counts tokens of one runner. */
+enum lq_status lq_windows_run(const struct lq_windows *windows, struct lq_race *race, struct lq_meter *meter,
+                              struct lq_error *err);
+
+#endif

@@ -160,7 +160,7 @@ static const struct lq_fields facts_table = TABLE(facts);
 #define FACTS(json, member) \
     { \
         .name = (json), .kind = LQ_FIELD_IF_TEXT, .offset = AT(lq_evaluation, member), \
-        .guard = AT(lq_evaluation, member.path), .inner = &facts_table \
+        .guard = AT(lq_evaluation, member) + AT(lq_half_facts, path), .inner = &facts_table \
     }
 static const struct lq_field vision[] = {FACTS("original", original[LQ_VISION]), FACTS("quantised", pair[LQ_VISION])};
 static const struct lq_fields vision_table = TABLE(vision);

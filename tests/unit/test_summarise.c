@@ -289,9 +289,7 @@ static void test_coverage(void **state)
         {"log-normal, 300 pictures", log_normal, 1.6487212707001282, 300, 0.91, 0.98},
         {"gamma, 30 pictures", gamma_half, 0.5, 30, 0.91, 0.98},
         {"gamma, 100 pictures", gamma_half, 0.5, 100, 0.91, 0.98},
-        {"gamma, 300 pictures", gamma_half, 0.5, 300, 0.91, 0.98},
         {"shares, 30 pictures", share, 0.955, 30, 0.91, 0.98},
-        {"shares, 300 pictures", share, 0.955, 300, 0.91, 0.98},
         {"normal, 30 pictures", normal, 0, 30, 0.91, 0.98},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {

@@ -235,8 +235,9 @@ static double mean_of(const double *values, size_t n)
 enum lq_status lq_summarise_pictures(struct lq_embedding *out, const struct lq_picture_result *pictures, size_t n,
                                      struct lq_error *err)
 {
-    double *values = malloc((n > 0 ? n : 1) * 2 * sizeof *values), *errors = values + n;
+    double *values = malloc((n > 0 ? n : 1) * 2 * sizeof *values);
     if (values == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu pictures", n);
+    double *errors = values + n;
     for (size_t i = 0; i < n; i++) values[i] = pictures[i].cosine, errors[i] = pictures[i].relative_error;
     lq_sort(values, n);
     lq_sort(errors, n);

@@ -1,7 +1,9 @@
 /* What one predicted token tells: the divergence of two rows of logits, and the right token's probability in each.
  *
  * Enters: a row of logits of the original (or none) and of the pair, the right token. Leaves: six numbers.
- * Invariants: sums are in double; equal rows give a kl of exactly 0; the outcome does not depend on the CPU.
+ * Invariants: sums are in double; equal rows give a kl of exactly 0; the outcome does not depend on the CPU. Whatever
+ * rows of logits but NaN may hold, masked tokens (-inf) included, nothing is infinite: a logit more than 690 below the
+ * row's highest counts as 690 below, so that kl and -ln p end near 700.
  */
 #ifndef LQ_EVALUATE_TOKEN_SCORE_H
 #define LQ_EVALUATE_TOKEN_SCORE_H

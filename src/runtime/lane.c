@@ -88,7 +88,7 @@ static enum lq_status make_context(struct lq_lane *lane, const struct lq_lane_op
 enum lq_status lq_lane_open(struct lq_lane **out, struct lq_runtime *rt, const struct lq_lane_options *options,
                             struct lq_error *err)
 {
-    struct lq_meter meter = lq_meter_start();
+    struct lq_meter meter = lq_meter_start(rt);
     enum lq_status status = check(options, err);
     if (status != LQ_OK) return status;
     struct lq_lane *lane = calloc(1, sizeof *lane);
@@ -108,7 +108,7 @@ enum lq_status lq_lane_open(struct lq_lane **out, struct lq_runtime *rt, const s
 void lq_lane_free(struct lq_lane *lane)
 {
     if (lane == NULL) return;
-    struct lq_meter meter = lq_meter_start();
+    struct lq_meter meter = lq_meter_start(lane->rt);
     lq_log_begin(&lane->log, &lane->rt->hooks);
     if (lane->context != NULL) llama_free(lane->context);
     if (lane->batch.token != NULL) llama_batch_free(lane->batch);
@@ -224,7 +224,7 @@ static enum lq_status check_logits(const struct lq_lane *lane, struct lq_error *
 
 static enum lq_status decode(struct lq_lane *lane, size_t n, struct lq_error *err)
 {
-    struct lq_meter meter = lq_meter_start();
+    struct lq_meter meter = lq_meter_start(lane->rt);
     lq_log_begin(&lane->log, &lane->rt->hooks);
     enum lq_status status = decoded(lane, llama_decode(lane->context, lane->batch), n, err);
     lq_log_end(&lane->log);
@@ -267,7 +267,7 @@ static enum lq_status show_rows(struct lq_lane *lane, uint32_t sequence, const m
     struct lq_runtime *rt = lane->rt;
     struct sequence *s = &lane->sequences[sequence];
     size_t n = mtmd_input_chunk_get_n_tokens(chunk);
-    struct lq_meter meter = lq_meter_start();
+    struct lq_meter meter = lq_meter_start(rt);
     lq_log_begin(&lane->log, &rt->hooks);
     int32_t answer = mtmd_helper_decode_image_chunk(rt->vision, lane->context, chunk, rows, s->next,
                                                     (llama_seq_id)sequence, (int32_t)lane->most, &s->next, NULL, NULL);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DEFAULT_ANSWER 256
 #define SMALL_MODEL 50000000 /* weights */
@@ -109,11 +110,12 @@ enum lq_status lq_runtime_open(struct lq_runtime **out, const struct lq_runtime_
         return lq_error_set(err, LQ_ERR_USAGE, "asking takes both halves of a pair: the %s is missing",
                             options->language == NULL ? "language file" : "mmproj file");
     bool llava = false;
-    struct lq_meter meter = lq_meter_start();
     enum lq_status status = lq_runtime_check(options->language, options->mmproj, &llava, err);
     if (status != LQ_OK) return status;
     struct lq_runtime *rt = calloc(1, sizeof *rt);
     if (rt == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the runtime");
+    rt->memory_file = lq_meter_open();
+    struct lq_meter meter = lq_meter_start(rt);
     status = open_pair(rt, options, llava, err);
     lq_meter_stop(&meter, rt, 0);
     if (status == LQ_OK) *out = rt;
@@ -131,6 +133,7 @@ void lq_runtime_free(struct lq_runtime *rt)
     lq_backend_pool_free(rt->pool);
     if (rt->model != NULL) llama_model_free(rt->model);
     lq_log_end(&rt->log);
+    if (rt->memory_file >= 0) close(rt->memory_file);
     free(rt->language);
     free(rt->mmproj);
     free(rt);

@@ -1,5 +1,6 @@
 #include "runtime/usage.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,27 +12,33 @@ double lq_usage_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* Bytes of this process that lie in memory; 0 where the system does not tell. */
-static uint64_t resident(void)
+int lq_meter_open(void)
 {
-    unsigned long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (f == NULL) return 0;
-    if (fscanf(f, "%*u %lu", &pages) != 1) pages = 0;
-    fclose(f);
-    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    return open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 }
 
-struct lq_meter lq_meter_start(void)
+/* Bytes of this process that lie in memory; 0 where the system does not tell. Feeds are short, so the file is kept open
+ * and read in one go. */
+static uint64_t resident(const struct lq_runtime *rt)
 {
-    return (struct lq_meter){.start = lq_usage_seconds(), .resident = resident()};
+    char text[128];
+    unsigned long pages = 0;
+    ssize_t n = pread(rt->memory_file, text, sizeof text - 1, 0);
+    if (n <= 0) return 0;
+    text[n] = 0;
+    return sscanf(text, "%*u %lu", &pages) == 1 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+struct lq_meter lq_meter_start(const struct lq_runtime *rt)
+{
+    return (struct lq_meter){.start = lq_usage_seconds(), .resident = resident(rt)};
 }
 
 /* What a caller keeps is mostly freed memory used again, so that a call may seem to shrink the process: that counts as
  * nothing. */
 double lq_meter_stop(const struct lq_meter *meter, struct lq_runtime *rt, uint64_t kept)
 {
-    int64_t grown = (int64_t)(resident() - meter->resident) - (int64_t)kept;
+    int64_t grown = (int64_t)(resident(rt) - meter->resident) - (int64_t)kept;
     if (kept > 0 && grown < 0) grown = 0;
     rt->resident += grown;
     if (rt->resident > 0 && (uint64_t)rt->resident > rt->used.memory) rt->used.memory = (uint64_t)rt->resident;

@@ -1,6 +1,6 @@
 /* What a runtime has taken so far: time, tokens, memory.
  *
- *     struct lq_meter meter = lq_meter_start();
+ *     struct lq_meter meter = lq_meter_start(rt);
  *     ... work for the runtime ...
  *     lq_meter_stop(&meter, rt, 0);
  */
@@ -15,7 +15,9 @@ struct lq_meter {
 };
 
 double lq_usage_seconds(void); /* of a clock that only goes forward */
-struct lq_meter lq_meter_start(void);
+/* What rt->memory_file must hold: where the system tells of this process's memory, or -1. */
+int lq_meter_open(void);
+struct lq_meter lq_meter_start(const struct lq_runtime *rt);
 /* Adds what the process has grown since the start, less `kept` bytes that now are the caller's. Returns the seconds
  * since. */
 double lq_meter_stop(const struct lq_meter *meter, struct lq_runtime *rt, uint64_t kept);

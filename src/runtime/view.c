@@ -92,7 +92,7 @@ static enum lq_status see(struct lq_view *view, struct lq_runtime *rt, const str
 enum lq_status lq_view_make(struct lq_view **out, struct lq_runtime *rt, const struct lq_picture_file *file,
                             const char *path, struct lq_error *err)
 {
-    struct lq_meter meter = lq_meter_start();
+    struct lq_meter meter = lq_meter_start(rt);
     struct lq_log log;
     struct lq_view *view = calloc(1, sizeof *view);
     if (view == NULL) return no_memory(path, err);

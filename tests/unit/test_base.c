@@ -9,6 +9,7 @@
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/pool.h"
+#include "base/random.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -305,6 +306,20 @@ static void test_cpu_count(void **state)
     assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
 }
 
+/* From the reference implementation's published output for these seeds. */
+static void test_random(void **state)
+{
+    (void)state;
+    uint64_t state_of_0 = 0, other = 1234567;
+    assert_true(lq_random_next(&state_of_0) == UINT64_C(0xE220A8397B1DCDAF));
+    assert_true(lq_random_next(&other) == UINT64_C(6457827717110365317));
+    assert_true(lq_random_next(&other) == UINT64_C(3203168211198807973));
+    for (int i = 0; i < 1000; i++) {
+        assert_in_range(lq_random_below(&other, 7), 0, 6);
+        assert_int_equal(lq_random_below(&other, 1), 0);
+    }
+}
+
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
 
 int main(void)
@@ -322,6 +337,7 @@ int main(void)
         WITH_FOLDER(test_cgroup_quota),
         WITH_FOLDER(test_cgroup_levels),
         cmocka_unit_test(test_cpu_count),
+        cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,6 @@
 /* Data sets: both forms in both containers, what breaks a record and what ends a load, drawing, the demo's own sets. */
 #include "llava_quantize/dataset.h"
 
-#include "base/random.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -703,20 +701,6 @@ static void test_draw_is_even(void **state)
     assert_true(chi < 80);
 }
 
-/* From the reference implementation's published output for these seeds. */
-static void test_random(void **state)
-{
-    (void)state;
-    uint64_t state_of_0 = 0, other = 1234567;
-    assert_true(lq_random_next(&state_of_0) == UINT64_C(0xE220A8397B1DCDAF));
-    assert_true(lq_random_next(&other) == UINT64_C(6457827717110365317));
-    assert_true(lq_random_next(&other) == UINT64_C(3203168211198807973));
-    for (int i = 0; i < 1000; i++) {
-        assert_in_range(lq_random_below(&other, 7), 0, 6);
-        assert_int_equal(lq_random_below(&other, 1), 0);
-    }
-}
-
 /* ---- the hash, and the demo's own sets ---- */
 
 static void test_hash(void **state)
@@ -805,7 +789,6 @@ int main(void)
         TEST(test_draw_is_the_documented_one),
         TEST(test_draw_everything),
         TEST(test_draw_is_even),
-        TEST(test_random),
         TEST(test_hash),
         TEST(test_demo),
         TEST(test_documented_examples),

@@ -50,11 +50,14 @@ struct cli_option {
 /* clang-format on */
 
 struct cli_positional {
-    const char *name;
+    const char *name; /* "NAME...": one or more of them; only the last may be so */
     bool optional;
     const char *help;
-    size_t target; /* offset of a const char * */
+    size_t target; /* offset of a const char *; of a struct cli_list for "NAME..." */
 };
+
+/* Whether more than one may be given. */
+bool cli_repeats(const struct cli_positional *positional);
 
 struct cli_command {
     const char *name;
@@ -67,7 +70,7 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_ask, cli_compare, cli_convert, cli_eval, cli_help, cli_inspect, cli_quantize,
-    cli_verify, cli_version;
+    cli_report, cli_verify, cli_version;
 
 /* All commands in alphabetical order; NULL behind the last. */
 const struct cli_command *cli_command_at(size_t i);

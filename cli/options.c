@@ -76,9 +76,9 @@ static int set_choice(const struct parse *p, const struct cli_option *o, const c
     return wrong_value(p, o, value, o->argument);
 }
 
-static int add_to_list(const struct parse *p, const struct cli_option *o, const char *value)
+static int add_to_list(const struct parse *p, size_t target, const char *value)
 {
-    struct cli_list *list = target_of(p, o->target);
+    struct cli_list *list = target_of(p, target);
     if (list->items == NULL) list->items = calloc((size_t)p->argc, sizeof *list->items);
     if (list->items == NULL) return cli_error("out of memory"), CLI_FAILED;
     list->items[list->n++] = value;
@@ -92,7 +92,7 @@ static int set_option(const struct parse *p, const struct cli_option *o, const c
     switch (o->kind) {
     case CLI_FLAG: *(bool *)target_of(p, o->target) = true; return CLI_GO;
     case CLI_TEXT: *(const char **)target_of(p, o->target) = value; return CLI_GO;
-    case CLI_LIST: return add_to_list(p, o, value);
+    case CLI_LIST: return add_to_list(p, o->target, value);
     case CLI_NUMBER: return set_number(p, o, value);
     case CLI_SIZE: return set_size(p, o, value);
     case CLI_REAL: return set_real(p, o, value);
@@ -159,13 +159,21 @@ static int parse_letters(struct parse *p, const char *letters)
     return status;
 }
 
+bool cli_repeats(const struct cli_positional *positional)
+{
+    size_t n = strlen(positional->name);
+    return n > 3 && strcmp(positional->name + n - 3, "...") == 0;
+}
+
 static int parse_positional(struct parse *p, const char *word)
 {
     const struct cli_positional *slot = &p->command->positionals[p->n_positionals];
+    if (slot->name == NULL && p->n_positionals > 0 && cli_repeats(slot - 1)) slot--;
     if (slot->name == NULL) return cli_wrong_use(p->command->name, "'%s' is one argument too many", word);
     if (*word == '\0') return cli_wrong_use(p->command->name, "%s is empty", slot->name);
+    p->n_positionals = (size_t)(slot + 1 - p->command->positionals);
+    if (cli_repeats(slot)) return add_to_list(p, slot->target, word);
     *(const char **)target_of(p, slot->target) = word;
-    p->n_positionals++;
     return CLI_GO;
 }
 

@@ -135,6 +135,7 @@ class Bash(CliTest):
         self.assertEqual(self.complete("ask", "pair.gguf", "picture.png", "p"), [])
         self.assertEqual(self.complete("ask", "-m", "pa"), ["pair.gguf"])
         self.assertEqual(self.complete("in", "demo/mod"), ["demo/model"])
+        self.assertEqual(self.complete("report", "a", "b", "pa"), ["pair.gguf"])
 
     def test_recipes_behind_output(self):
         for before in (["in", "out"], ["quantize", "in", "out"], ["in", "-f", "--threads", "4", "out"],
@@ -185,6 +186,7 @@ class Zsh(CliTest):
         self.assertEqual(self.complete("llava-quantize a b --only=v"), {"vision"})
         self.assertIn("q5_k", self.complete("llava-quantize a b --type vision.ffn=q5"))
         self.assertIn("demo", self.complete("llava-quantize inspect d"))
+        self.assertIn("demo", self.complete("llava-quantize report a b d"))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import unittest
 
 from harness import CliTest
 
-COMMANDS = ("ask", "compare", "convert", "eval", "help", "inspect", "quantize", "verify", "version")
+COMMANDS = ("ask", "compare", "convert", "eval", "help", "inspect", "quantize", "report", "verify", "version")
 SEE = "; see 'llava-quantize{} --help'"
 PROGRAM, ASK, CONVERT, QUANTIZE = (SEE.format(c) for c in ("", " ask", " convert", " quantize"))
 NUMBER = "is not a whole number from 1 to 1024"
@@ -92,7 +92,12 @@ class Examples(CliTest):
         for line in lines:
             words = shlex.split(line)
             self.assertEqual(words[0], "llava-quantize")
-            self.assertNotEqual(self.check(words[1:]).out, "", line)
+            output = words.pop() if words[-1].startswith(">") else None
+            result = self.check(words[1:])
+            self.assertNotEqual(result.out, "", line)
+            if output:
+                with open(self.path(output[1:]), "w", encoding="utf-8") as f:
+                    f.write(result.out)
 
     def test_ask(self):
         self.check_examples(["help", "ask"])
@@ -111,6 +116,9 @@ class Examples(CliTest):
 
     def test_inspect(self):
         self.check_examples(["help", "inspect"])
+
+    def test_report(self):
+        self.check_examples(["help", "report"])
 
     def test_verify(self):
         self.check_examples(["help", "verify"])

@@ -20,7 +20,8 @@ static void put_kinds(FILE *out, const struct cli_command *command)
 {
     int place = 1;
     for (const struct cli_positional *p = command->positionals; p->name != NULL; p++, place++) {
-        fprintf(out, "    %s:%d) ", command->name, place);
+        if (cli_repeats(p)) fprintf(out, "    %s:[1-9]*) ", command->name);
+        else fprintf(out, "    %s:%d) ", command->name, place);
         put_kind(out, p->name);
     }
     for (const struct cli_option *o = command->options; o->name != NULL; o++) {

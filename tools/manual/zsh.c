@@ -54,7 +54,7 @@ static void put_command(FILE *out, const struct cli_command *command)
     fprintf(out, "_llava_quantize_%s() {\n    local -a table=(\n", command->name);
     for (const struct cli_option *o = command->options; o->name != NULL; o++) put_option(out, o);
     for (const struct cli_positional *p = command->positionals; p->name != NULL; p++) {
-        fprintf(out, "        '%s", p->optional ? ":" : "");
+        fprintf(out, "        '%s", cli_repeats(p) ? "*" : p->optional ? ":" : "");
         put_action(out, p->name);
         fputs("'\n", out);
     }

@@ -1,0 +1,92 @@
+/* llava-quantize report RESULT.json... */
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "command.h"
+#include "llava_quantize/report.h"
+#include "text.h"
+
+struct args {
+    struct cli_list results;
+    const char *output;
+};
+
+#define AT(member) offsetof(struct args, member)
+
+static const struct cli_positional positionals[] = {
+    {"RESULT...", false, "what 'eval --json' or 'compare --json' printed; several make a page that compares them",
+     AT(results)},
+    {NULL, false, NULL, 0},
+};
+
+static const struct cli_option options[] = {
+    {"output", 'o', "FILE", "the page to write; default: report.html", CLI_TEXT, AT(output), 0, 0},
+    CLI_OPTION_HELP,
+    CLI_OPTION_END,
+};
+
+static void put_details(FILE *out)
+{
+    fputs("\nThe page needs a browser and nothing else: no network, no other file. The pictures of answers that\n"
+          "flipped are read from the paths that RESULT gives and put into the page; one that is missing is\n"
+          "named there. An existing FILE is replaced once the new page is whole.\n",
+          out);
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
+static enum lq_status check_output(const struct args *args, struct lq_error *err)
+{
+    for (size_t i = 0; i < args->results.n; i++)
+        if (same_file(args->output, args->results.items[i]))
+            return lq_error_set(err, LQ_ERR_USAGE, "%s: is also the input, %s; choose another output", args->output,
+                                args->results.items[i]);
+    return LQ_OK;
+}
+
+static enum lq_status write_page(const struct args *args, struct lq_error *err)
+{
+    enum lq_status status = check_output(args, err);
+    size_t n = args->results.n;
+    struct lq_evaluation **evaluations = calloc(n, sizeof *evaluations);
+    if (status == LQ_OK && evaluations == NULL)
+        status = lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu results", n);
+    for (size_t i = 0; i < n && status == LQ_OK; i++)
+        status = lq_evaluation_load(&evaluations[i], args->results.items[i], err);
+    if (status == LQ_OK)
+        status = lq_report_save(args->output, (const struct lq_evaluation *const *)evaluations, n, err);
+    for (size_t i = 0; evaluations != NULL && i < n; i++) lq_evaluation_free(evaluations[i]);
+    free(evaluations);
+    return status;
+}
+
+static int run(int argc, char **argv)
+{
+    struct args args = {.output = "report.html"};
+    struct lq_error err = {0};
+    struct stat st = {0};
+    int status = cli_parse(&cli_report, argc, argv, &args);
+    if (status == CLI_GO && write_page(&args, &err) != LQ_OK) status = cli_fail(&err);
+    if (status == CLI_GO && stat(args.output, &st) == 0)
+        printf("Written: %s (%s)\n", args.output, cli_size((uint64_t)st.st_size).s);
+    free(args.results.items);
+    return status == CLI_GO ? CLI_DONE : status;
+}
+
+const struct cli_command cli_report = {
+    .name = "report",
+    .summary = "show evaluations as one HTML page",
+    .positionals = positionals,
+    .options = options,
+    .details = put_details,
+    .example = "llava-quantize convert demo/model out-f16\n"
+               "llava-quantize quantize demo/model out\n"
+               "llava-quantize eval out --against out-f16 --data demo/exam.jsonl --limit 20 --json >result.json\n"
+               "llava-quantize report result.json -o report.html",
+    .run = run,
+};

@@ -3,6 +3,7 @@
 #include "runtime/usage.h"
 #include "runtime/view.h"
 
+#include <float.h>
 #include <mtmd-helper.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,9 +215,9 @@ static enum lq_status check_logits(const struct lq_lane *lane, struct lq_error *
         const float *row = lq_lane_logits(lane, i);
         if (row == NULL) return lq_error_set(err, LQ_ERR_RUNTIME, "%s: the model gives no logits", lane->rt->language);
         bool bad = false;
-        for (int32_t k = 0; k < n_vocab; k++) bad |= row[k] != row[k];
+        for (int32_t k = 0; k < n_vocab; k++) bad |= !(row[k] <= FLT_MAX);
         if (bad)
-            return lq_error_set(err, LQ_ERR_RUNTIME, "%s: the model computes NaN: its weights are damaged",
+            return lq_error_set(err, LQ_ERR_RUNTIME, "%s: the model computes NaN or infinity: its weights are damaged",
                                 lane->rt->language);
     }
     return LQ_OK;

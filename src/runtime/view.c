@@ -2,7 +2,9 @@
 
 #include "runtime/usage.h"
 
+#include <float.h>
 #include <inttypes.h>
+#include <math.h>
 #include <mtmd-helper.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +81,16 @@ static enum lq_status look(struct lq_view *view, struct lq_runtime *rt, const ch
     return LQ_OK;
 }
 
+/* Damaged weights give NaN, which would show in the language model only and be laid to its charge. */
+static enum lq_status check_rows(const struct lq_view *view, struct lq_error *err)
+{
+    bool bad = false;
+    for (size_t i = 0; i < view->rows * view->width; i++) bad |= !(fabsf(view->embeddings[i]) <= FLT_MAX);
+    if (!bad) return LQ_OK;
+    return lq_error_set(err, LQ_ERR_RUNTIME, "%s: the vision half computes NaN or infinity: its weights are damaged",
+                        view->mmproj);
+}
+
 static enum lq_status see(struct lq_view *view, struct lq_runtime *rt, const struct lq_picture_file *file,
                           const char *path, const struct lq_log *log, struct lq_error *err)
 {
@@ -86,7 +98,8 @@ static enum lq_status see(struct lq_view *view, struct lq_runtime *rt, const str
     if (view->mmproj == NULL) return no_memory(path, err);
     enum lq_status status = cut(view, rt, file, path, log, err);
     if (status == LQ_OK) status = make_room(view, rt, path, err);
-    return status == LQ_OK ? look(view, rt, path, log, err) : status;
+    if (status == LQ_OK) status = look(view, rt, path, log, err);
+    return status == LQ_OK ? check_rows(view, err) : status;
 }
 
 enum lq_status lq_view_make(struct lq_view **out, struct lq_runtime *rt, const struct lq_picture_file *file,

@@ -3,6 +3,8 @@
 #include "runtime/dialogue.h"
 #include "runtime/lane.h"
 #include "runtime/state.h"
+#include "runtime/view.h"
+#include "source/source.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -466,6 +468,65 @@ static void test_cancelling_empties_the_lane(void **state)
     lq_dialogue_release(&d);
 }
 
+/* Makes the first weight of a tensor in F32 a NaN. */
+static void spoil(const char *path, const char *tensor)
+{
+    struct lq_source *source = NULL;
+    const float nan = NAN;
+    expect(lq_source_open(&source, path, &err));
+    const struct lq_source_tensor *t = lq_source_find(source, tensor);
+    assert_non_null(t);
+    assert_int_equal(t->type, LQ_TYPE_F32);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, (long)t->offset, SEEK_SET), 0);
+    assert_int_equal(fwrite(&nan, sizeof nan, 1, f), 1);
+    assert_int_equal(fclose(f), 0);
+    lq_source_close(source);
+}
+
+/* The half whose weights are damaged is the one that is named. */
+static void test_damaged_weights(void **state)
+{
+    (void)state;
+    static const char *const tensors[LQ_HALVES] = {[LQ_LANGUAGE] = "output_norm.weight", [LQ_VISION] = "mm.2.bias"};
+    static const char *const who[LQ_HALVES] = {[LQ_LANGUAGE] = "the model", [LQ_VISION] = "the vision half"};
+    for (int half = 0; half < LQ_HALVES; half++) {
+        struct demo_pair damaged;
+        struct lq_runtime *other = NULL;
+        struct answer answer = {.n = 0};
+        char message[256];
+        demo_pair_make(&damaged, "f16", NULL);
+        spoil(damaged.path[half], tensors[half]);
+        const struct lq_runtime_options options = {
+            .language = damaged.path[LQ_LANGUAGE], .mmproj = damaged.path[LQ_VISION], .threads = 1};
+        expect(lq_runtime_open(&other, &options, &err));
+        snprintf(message, sizeof message, "%s: %s computes NaN or infinity: its weights are damaged",
+                 damaged.path[half], who[half]);
+        const struct lq_question question = {.image = PICTURE, .text = "?"};
+        refuse(lq_runtime_ask(other, &question, append, &answer, &err), LQ_ERR_RUNTIME, message);
+        lq_runtime_free(other);
+        demo_pair_remove(&damaged);
+    }
+}
+
+static void test_views_that_do_not_fit(void **state)
+{
+    (void)state;
+    struct lq_view *view = open_view(PICTURE);
+    struct lq_lane *lane = open_lane(512, 2);
+    const struct lq_lane_item item = {.token = 3};
+    expect(lq_lane_feed(lane, &item, 1, &err));
+    view->width /= 2;
+    refuse(lq_lane_show(lane, 0, view, &err), LQ_ERR_USAGE, "is 128 wide, the model takes 256");
+    assert_int_equal(lq_lane_length(lane, 0), 0);
+    view->width *= 2;
+    refuse(lq_lane_show(lane, 2, view, &err), LQ_ERR_USAGE, "sequence 2 in a lane of 2");
+    expect(lq_lane_show(lane, 0, view, &err));
+    lq_lane_free(lane);
+    lq_view_free(view);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_one_sequence_is_what_score_gives),
     cmocka_unit_test(test_repeats_exactly),
@@ -476,6 +537,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_bad_feeds),
     cmocka_unit_test(test_bad_lanes),
     cmocka_unit_test(test_views_of_another_runtime),
+    cmocka_unit_test(test_views_that_do_not_fit),
+    cmocka_unit_test(test_damaged_weights),
     cmocka_unit_test(test_usage_grows),
     cmocka_unit_test(test_opening_makes_no_lane),
     cmocka_unit_test(test_cancelling_empties_the_lane),

@@ -5,7 +5,7 @@
 #     make demo            quantise the demo model and ask both pairs about three pictures
 #     make test            all tests
 #     make install         into PREFIX (default /usr/local), below DESTDIR
-#     make bench           compare with llama-quantize, and verify with plain reading
+#     make bench           compare with llama-quantize in speed and quality, and verify with plain reading
 #     make asan            all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #     make tsan            all tests but those of the runtime and of slow code without threads under ThreadSanitizer
 #     make valgrind        the same of the command-line tests under valgrind
@@ -55,6 +55,7 @@ bench: all
 	@tools="$(LLAMA_TOOLS)" && LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$$tools/bin" \
 		$(PYTHON) -B tests/bench/run.py $(BENCH_FLAGS)
 	@LQ_BIN=$(BUILD)/llava-quantize $(PYTHON) -B tests/bench/verify.py
+	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$(LLAMA_TOOLS)/bin" $(PYTHON) -B tests/bench/quality.py $(BUILD)/quality
 
 asan:
 	@tools/packages.sh build test

@@ -35,6 +35,7 @@ KIND = re.compile(r"^ *\d+ +or +(\w+) *: (?! *alias)", re.M)
 class Pair:
     name: str
     files: dict  # half -> path
+    maker: str = ""
 
     def bytes(self):
         return sum(os.path.getsize(f) for f in self.files.values())
@@ -70,7 +71,7 @@ def file_types():
 def try_peer(source, kind, folder):
     """Path of one half quantised by llama-quantize; None where it aborts, or refuses for want of importance data."""
     path = os.path.join(folder, f"{kind}-{os.path.basename(source)}")
-    recipe = f"llava_quantize.recipe=str:llama-quantize {kind}"  # else it would keep what the F16 file says of itself
+    recipe = f"llava_quantize.recipe=str:{kind}"  # else it would keep what the F16 file says of itself
     done = subprocess.run([peer(), "--override-kv", recipe, source, path, kind], stdout=subprocess.DEVNULL,
                           stderr=subprocess.DEVNULL, check=False)
     return path if done.returncode == 0 else None
@@ -91,13 +92,13 @@ def make_theirs(options, original):
     for kind in size:
         tower = min((k for k in done["vision"] if k in size), key=lambda k: (k != kind, abs(size[k] - size[kind]), k))
         name = kind if tower == kind else f"{kind}, tower {tower}"
-        pairs.append(keep(options, f"llama-quantize {name}", done["vision"][tower], done["language"][kind]))
+        pairs.append(keep(options, name, done["vision"][tower], done["language"][kind]))
     shutil.rmtree(work)
     return pairs
 
 
 def keep(options, name, vision, language):
-    pair = Pair(name, files_of(options.folder, re.sub(r"\W+", "-", name)))
+    pair = Pair(name, files_of(options.folder, re.sub(r"\W+", "-", name)), "llama-quantize ")
     os.makedirs(os.path.dirname(pair.files["language"]), exist_ok=True)
     shutil.copy(vision, pair.files["vision"])
     shutil.copy(language, pair.files["language"])
@@ -122,7 +123,7 @@ def evaluate(options, pair, original):
     command = [os.environ["LQ_BIN"], "eval", pair.files["language"], "--against", original.files["language"],
                "--data", options.data, "--text", options.text, "--json"]
     command += ["--limit", options.limit] if options.limit else []
-    print(f"evaluating {pair.name}", file=sys.stderr)
+    print(f"evaluating {pair.maker}{pair.name}", file=sys.stderr)
     result = json.loads(run(*command, stdout=subprocess.PIPE).stdout)
     result["name"] = pair.name  # of the language half alone without this
     with open(result_path(options, pair), "w", encoding="utf-8") as f:
@@ -134,7 +135,7 @@ def figures(pair, result):
     """What the table and the recorded results show."""
     kl, flips = result["kl"]["answer"], result["flips"]
     return {
-        "pair": pair.name,
+        "pair": pair.maker + pair.name,
         "MB": f"{pair.bytes() / 1e6:.2f}",
         "bpw vision": f"{result['halves']['vision']['quantised']['bpw']:.2f}",
         "bpw language": f"{result['halves']['language']['quantised']['bpw']:.2f}",
@@ -207,7 +208,6 @@ def main(options):
         record(rows[:len(ours)], options.update)
     page = os.path.join(options.folder, "report.html")
     run(os.environ["LQ_BIN"], "report", *(result_path(options, pair) for pair in pairs), "-o", page)
-    print(f"Written: {page}")
 
 
 if __name__ == "__main__":

@@ -127,10 +127,18 @@ static int create_beside(const char *path, char **temporary)
     return fd;
 }
 
+/* A rename would put an ordinary file in a device's or a pipe's place. */
+static bool is_special(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
 enum lq_status lq_file_save(const char *path, const void *data, size_t size, struct lq_error *err)
 {
     char *temporary = NULL;
     enum lq_status status;
+    if (is_special(path)) return lq_error_set(err, LQ_ERR_IO, "%s: cannot save: not an ordinary file", path);
     int fd = create_beside(path, &temporary);
     if (fd < 0) {
         status = lq_error_set(err, LQ_ERR_IO, "%s: cannot create: %s", path, strerror(errno));

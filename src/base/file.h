@@ -10,7 +10,7 @@ enum lq_status lq_file_write(int fd, const char *name, uint64_t offset, const vo
                              struct lq_error *err);
 /* A whole small file (at most `limit` bytes), terminated by an extra 0; free() it. */
 enum lq_status lq_file_load(const char *path, uint64_t limit, char **out, size_t *size, struct lq_error *err);
-/* Writes a small file under a temporary name, syncs and renames it. */
+/* Writes a small file under a temporary name, syncs and renames it. Never over a device or a pipe. */
 enum lq_status lq_file_save(const char *path, const void *data, size_t size, struct lq_error *err);
 
 #endif

@@ -152,6 +152,11 @@ static void test_file_save_fails_clean(void **state)
     assert_int_equal(count_entries(folder), 0);
     assert_int_equal(lq_file_save(in_folder("no/where"), "x", 1, &err), LQ_ERR_IO);
     assert_non_null(strstr(err.message, "no/where: cannot create: No such file"));
+    struct stat info;
+    assert_int_equal(mkfifo(in_folder("pipe"), 0600), 0);
+    assert_int_equal(lq_file_save(in_folder("pipe"), "x", 1, &err), LQ_ERR_IO);
+    assert_int_equal(lstat(in_folder("pipe"), &info), 0);
+    assert_true(S_ISFIFO(info.st_mode));
     int full = open("/dev/full", O_WRONLY);
     assert_int_equal(lq_file_write(full, "full", 0, "x", 1, &err), LQ_ERR_IO);
     assert_string_equal(err.message, "full: cannot write at byte 0: No space left on device");

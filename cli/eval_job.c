@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "pair.h"
@@ -41,10 +42,13 @@ static enum lq_status check_place(const char *path, struct lq_error *err)
     const char *slash = strrchr(path, '/');
     char *folder = slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
     if (folder == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "out of memory");
+    struct stat info;
     bool writable = access(folder, W_OK | X_OK) == 0;
-    int cause = errno;
+    const char *cause = strerror(errno);
+    bool special = stat(path, &info) == 0 && !S_ISREG(info.st_mode);
     free(folder);
-    return writable ? LQ_OK : lq_error_set(err, LQ_ERR_IO, "%s: cannot be written: %s", path, strerror(cause));
+    if (writable && !special) return LQ_OK;
+    return lq_error_set(err, LQ_ERR_IO, "%s: cannot be written: %s", path, writable ? "not an ordinary file" : cause);
 }
 
 static enum lq_status prepare(const struct cli_eval_job *job, struct run *run, const struct lq_hooks *hooks,

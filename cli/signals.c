@@ -26,6 +26,7 @@ void cli_signals_install(void)
     static const int ends[] = {SIGINT, SIGTERM, SIGHUP};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) catch_unless_ignored(ends[i]);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 bool cli_signals_caught(void *data)

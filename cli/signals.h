@@ -4,7 +4,8 @@
 
 #include <stdbool.h>
 
-/* Catches SIGINT, SIGTERM and SIGHUP; ignores SIGPIPE, so that a closed pipe is an ordinary write error. */
+/* Catches SIGINT, SIGTERM and SIGHUP; ignores SIGPIPE and SIGXFSZ, so that a closed pipe and a file that may
+ * not grow are ordinary write errors. */
 void cli_signals_install(void);
 /* True after the first signal. A `cancelled` hook: safe from any thread; `data` is not used. */
 bool cli_signals_caught(void *data);

@@ -30,9 +30,11 @@ static const struct cli_option options[] = {
 
 static void put_details(FILE *out)
 {
-    fputs("\nBounds hold on answers and, with --text, on text too.\n"
-          "Exit status: 0 they hold, 3 one is broken, 1 an error, 2 wrong use.\n",
-          out);
+    fputs("\nExit status:\n", out);
+    cli_usage_row(out, "0", "compared; every bound holds, on answers and with --text on text too");
+    cli_usage_row(out, "1", "an error");
+    cli_usage_row(out, "2", "wrong use");
+    cli_usage_row(out, "3", "a bound is broken");
 }
 
 static int check(const struct args *args)

@@ -4,6 +4,7 @@
 
 #include "command.h"
 #include "llava_quantize/report.h"
+#include "place.h"
 #include "text.h"
 
 struct args {
@@ -33,20 +34,12 @@ static void put_details(FILE *out)
           out);
 }
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat first, second;
-    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
-           first.st_ino == second.st_ino;
-}
-
 static enum lq_status check_output(const struct args *args, struct lq_error *err)
 {
-    for (size_t i = 0; i < args->results.n; i++)
-        if (same_file(args->output, args->results.items[i]))
-            return lq_error_set(err, LQ_ERR_USAGE, "%s: is also the input, %s; choose another output", args->output,
-                                args->results.items[i]);
-    return LQ_OK;
+    enum lq_status status = LQ_OK;
+    for (size_t i = 0; i < args->results.n && status == LQ_OK; i++)
+        status = cli_place_apart(args->output, args->results.items[i], err);
+    return status;
 }
 
 static enum lq_status write_page(const struct args *args, struct lq_error *err)

@@ -1,12 +1,10 @@
 #include "eval_job.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "llava_quantize/report.h"
 #include "pair.h"
+#include "place.h"
 #include "progress.h"
 #include "text.h"
 
@@ -35,20 +33,20 @@ static char *command_line(int argc, char **argv)
     return NULL;
 }
 
-/* A file that cannot be written should show before hours of work, not after them. */
-static enum lq_status check_place(const char *path, struct lq_error *err)
+/* What cannot be written should show before hours of work, not after them. */
+static enum lq_status check_places(const struct cli_eval_job *job, const struct run *run, struct lq_error *err)
 {
-    if (path == NULL) return LQ_OK;
-    const char *slash = strrchr(path, '/');
-    char *folder = slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
-    if (folder == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "out of memory");
-    struct stat info;
-    bool writable = access(folder, W_OK | X_OK) == 0;
-    const char *cause = strerror(errno);
-    bool special = stat(path, &info) == 0 && !S_ISREG(info.st_mode);
-    free(folder);
-    if (writable && !special) return LQ_OK;
-    return lq_error_set(err, LQ_ERR_IO, "%s: cannot be written: %s", path, writable ? "not an ordinary file" : cause);
+    const char *outputs[] = {job->output, job->report};
+    const char *inputs[] = {job->data,           job->text,        job->plan,
+                            run->pair.language,  run->pair.mmproj, run->original.language,
+                            run->original.mmproj};
+    enum lq_status status = LQ_OK;
+    for (size_t o = 0; o < 2 && status == LQ_OK; o++) {
+        status = cli_place_check(outputs[o], err);
+        for (size_t i = 0; i < sizeof inputs / sizeof *inputs && status == LQ_OK; i++)
+            status = cli_place_apart(outputs[o], inputs[i], err);
+    }
+    return status;
 }
 
 static enum lq_status prepare(const struct cli_eval_job *job, struct run *run, const struct lq_hooks *hooks,
@@ -56,10 +54,10 @@ static enum lq_status prepare(const struct cli_eval_job *job, struct run *run, c
 {
     struct lq_dataset_options options = {
         .images = job->images, .strict = job->strict, .limit = job->limit, .seed = job->seed, .hooks = hooks};
-    enum lq_status status = check_place(job->output, err);
-    if (status == LQ_OK) status = cli_pair_find(&run->pair, job->pair, job->mmproj, "mmproj", err);
+    enum lq_status status = cli_pair_find(&run->pair, job->pair, job->mmproj, "mmproj", err);
     if (status == LQ_OK && job->original != NULL)
         status = cli_pair_find(&run->original, job->original, job->original_mmproj, job->original_option, err);
+    if (status == LQ_OK) status = check_places(job, run, err);
     if (status == LQ_OK && job->data != NULL) status = lq_dataset_load(&run->data, job->data, &options, err);
     if (status != LQ_OK) return status;
     run->typed = command_line(job->argc, job->argv);
@@ -107,8 +105,9 @@ static enum lq_status put_json(const struct lq_evaluation *e, struct lq_error *e
 /* The figures first: a full disk then costs the files alone. */
 static enum lq_status put_result(const struct cli_eval_job *job, const struct lq_evaluation *e, struct lq_error *err)
 {
-    enum lq_status status = job->json ? put_json(e, err) : cli_eval_table(e, err);
+    enum lq_status status = job->json ? put_json(e, err) : cli_eval_table(e, job->output, job->report, err);
     if (status == LQ_OK && job->output != NULL) status = lq_evaluation_save(e, job->output, err);
+    if (status == LQ_OK && job->report != NULL) status = lq_report_save(job->report, &e, 1, err);
     return status;
 }
 

@@ -1,7 +1,7 @@
 /* One evaluation from the command line to its table, JSON, files and exit status: what `eval` and `compare` share.
  *
- * Enters: the command line as a struct. Leaves: the verdict and the figures on stdout, the result as a file where
- * asked for, an exit status.
+ * Enters: the command line as a struct. Leaves: the verdict and the figures on stdout, the result and the report as
+ * files where asked for, an exit status.
  * Invariants: everything that can be found wrong without running a model is found first; an interrupted run writes
  * nothing; a bound that is broken is named on stderr.
  *
@@ -19,7 +19,7 @@ struct cli_eval_job {
     const char *command; /* its name */
     const char *pair, *mmproj, *original, *original_mmproj;
     const char *original_option; /* the option that names the original's mmproj */
-    const char *data, *images, *text, *plan, *output;
+    const char *data, *images, *text, *plan, *output, *report;
     uint32_t limit, seed, window, max_tokens, threads;
     bool by_half, strict, stock, json, quiet, verbose;
     float max_kld, min_agreement; /* bounds; CLI_NO_BOUND */
@@ -35,8 +35,10 @@ int cli_eval_job_run(const struct cli_eval_job *job);
 /* Names every bound that the result breaks on stderr; true when there is one. */
 bool cli_eval_breaks(const struct cli_eval_job *job, const struct lq_evaluation *e);
 
-/* The figures in a table that people can read, below the verdict. Errors: LQ_ERR_MEMORY. */
-enum lq_status cli_eval_table(const struct lq_evaluation *e, struct lq_error *err);
+/* The figures in a table that people can read, between the verdict and what to do next. `output` and `report`: where the
+ * result and the page were asked to go, or NULL. Errors: LQ_ERR_MEMORY. */
+enum lq_status cli_eval_table(const struct lq_evaluation *e, const char *output, const char *report,
+                              struct lq_error *err);
 
 /* Rows that both commands' tables of options end with; AT(member) is the member's place in struct cli_eval_job. */
 /* clang-format off */
@@ -55,6 +57,7 @@ enum lq_status cli_eval_table(const struct lq_evaluation *e, struct lq_error *er
     {"strict", 0, NULL, "end at the first broken record or picture, instead of leaving out up to a tenth", CLI_FLAG, \
      AT(strict), 0, 0}, \
     {"output", 'o', "FILE", "write the result as JSON", CLI_TEXT, AT(output), 0, 0}, \
+    {"report", 'r', "FILE", "write a report: one HTML page with figures, plots and pictures", CLI_TEXT, AT(report), 0, 0}, \
     {"plan", 0, "FILE", "the plan that made the pair (quantize --save-plan): the report then says why each tensor has " \
      "its type", CLI_TEXT, AT(plan), 0, 0}, \
     {"window", 0, "N", "tokens in a window of the text; default: 512, or the model's context", CLI_NUMBER, AT(window), \

@@ -216,7 +216,26 @@ static void put_head(const struct lq_evaluation *e, const char *verdict)
     if (e->provenance.broken > 0) printf("%" PRIu64 " broken records were left out.\n", e->provenance.broken);
 }
 
-enum lq_status cli_eval_table(const struct lq_evaluation *e, struct lq_error *err)
+static void put_next(const char *output, const char *report)
+{
+    if (report != NULL) {
+        fputs("\nThe report: ", stdout);
+        cli_put_clean(stdout, report);
+        putchar('\n');
+        return;
+    }
+    fputs("\nA page to look at and to send on, with pictures of the answers that changed:\n", stdout);
+    if (output == NULL) {
+        fputs("  the same command with --report report.html\n", stdout);
+        return;
+    }
+    fputs("  llava-quantize report ", stdout);
+    cli_put_shell_word(stdout, output);
+    fputs(" -o report.html\n", stdout);
+}
+
+enum lq_status cli_eval_table(const struct lq_evaluation *e, const char *output, const char *report,
+                              struct lq_error *err)
 {
     char *verdict = NULL;
     enum lq_status status = lq_evaluation_verdict(&verdict, e, err);
@@ -236,6 +255,7 @@ enum lq_status cli_eval_table(const struct lq_evaluation *e, struct lq_error *er
     put_kinds(e);
     put_embedding(&e->embedding);
     put_costs(e);
+    put_next(output, report);
     free(verdict);
     return LQ_OK;
 }

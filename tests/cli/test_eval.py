@@ -251,6 +251,25 @@ class Output(EvalTest):
                                f"{place}: cannot be written: {why}")
         self.assertFalse(os.path.isfile("/dev/null"))
 
+    def test_an_input_is_never_written_over(self):
+        data = self.write_records("data.jsonl", self.exam(4))
+        for option in ("--output", "--report"):
+            self.check_refused(["eval", "q4", "--data", data, *FEW, option, "./data.jsonl"],
+                               "./data.jsonl: is also the input, data.jsonl; choose another output", code=2)
+
+    def test_report(self):
+        text = self.check(["eval", "q4", "--against", "f16", "--data", "demo/exam.jsonl", *FEW, "--report", "page.html",
+                           "-o", "r.json"]).out
+        self.assertTrue(text.endswith("\nThe report: page.html\n"))
+        self.check(["report", "r.json", "-o", "again.html"])
+        self.check_same_files(self.path("page.html"), self.path("again.html"))
+
+    def test_a_full_disk_keeps_the_old_page(self):
+        self.write("page.html", "old")
+        result = self.limited("--report", "page.html")
+        self.assertEqual(result.code, 1)
+        self.assertEqual(read_bytes(self.path("page.html")), b"old")
+
     def test_interrupt(self):
         before = snapshot(self.dir)
         process = subprocess.Popen([BIN, "eval", "q4", "--against", "f16", "--data", "demo/exam.jsonl", "--threads", "1",

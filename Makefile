@@ -2,7 +2,7 @@
 # builds the project and then does its work.
 #
 #     make                 build/llava-quantize
-#     make demo            quantise the demo model and ask both pairs about three pictures
+#     make demo            quantise the demo model, ask both pairs about three pictures, and write a report
 #     make test            all tests
 #     make install         into PREFIX (default /usr/local), below DESTDIR
 #     make bench           compare with llama-quantize in speed and quality, and verify with plain reading

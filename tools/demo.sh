@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The demo: quantises demo/model at the default recipe and asks the result and the F16 original the same questions.
+# The demo: quantises demo/model at the default recipe, asks the result and the F16 original the same questions, and
+# evaluates the one against the other: build/demo/report.html shows what the smaller pair lost.
 #
 #     tools/demo.sh build
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly program=$1/llava-quantize out=$1/demo
-readonly f16=$out/f16 small=$out/layered
+readonly f16=$out/f16 small=$out/layered plan=$out/plan.json report=$out/report.html
 
 # picture | question | right answer: from demo/exam.jsonl, which the model has never been trained on
 readonly questions='
@@ -27,7 +28,7 @@ mkdir -p "$out"
 echo "A small LLaVA that was trained for this demo (7.8 million weights, pictures of coloured shapes) becomes a GGUF"
 echo "pair twice: once in full precision, once quantised."
 show "$program" convert --force --quiet demo/model "$f16"
-show "$program" --force demo/model "$small"
+show "$program" --force demo/model "$small" --save-plan "$plan"
 
 printf '\nSizes: F16 %s, layered %s.\n' "$(size "$f16")" "$(size "$small")"
 printf '\nThe same questions to both pairs:\n\n'
@@ -37,7 +38,14 @@ while IFS='|' read -r picture question right; do
         "$(answer "$small" "$picture" "$question")"
 done <<<"$questions"
 
+printf '\nAll 600 questions of the exam, to both pairs side by side:\n'
+show "$program" eval "$small" --against "$f16" --data demo/exam.jsonl --text demo/text.txt --plan "$plan" \
+    --report "$report" |
+    sed -un 1,3p # the command and the verdict: the page has it all
+
 cat <<END
+
+The report, for a browser: $report
 
 Now you:
   $program ask $small demo/exam/00014.png "How many objects are there?"

@@ -179,7 +179,8 @@ def record(rows, update):
         with open(REGRESS, "w", encoding="utf-8") as f:
             f.write(text)
     elif text != old:
-        print("These are not the figures in tests/regress/results.csv; --update writes them there.")
+        print("Not the figures in tests/regress/results.csv, whose last digits differ from one kind of CPU to another; "
+              "--update writes these there.")
 
 
 def arguments():

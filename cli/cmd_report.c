@@ -15,7 +15,7 @@ struct args {
 #define AT(member) offsetof(struct args, member)
 
 static const struct cli_positional positionals[] = {
-    {"RESULT...", false, "what 'eval --json' or 'compare --json' printed; several make a page that compares them",
+    {"RESULT...", false, "what 'eval --output' or 'compare --output' wrote; several make a page that compares them",
      AT(results)},
     {NULL, false, NULL, 0},
 };
@@ -79,7 +79,7 @@ const struct cli_command cli_report = {
     .details = put_details,
     .example = "llava-quantize convert demo/model out-f16\n"
                "llava-quantize quantize demo/model out\n"
-               "llava-quantize eval out --against out-f16 --data demo/exam.jsonl --limit 20 --json >result.json\n"
+               "llava-quantize eval out --against out-f16 --data demo/exam.jsonl --limit 20 -o result.json\n"
                "llava-quantize report result.json -o report.html",
     .run = run,
 };

@@ -10,13 +10,13 @@
 const char lq_not_measured[] = NOT_MEASURED;
 static const struct lq_figure not_measured = {NOT_MEASURED};
 
-/* "2.4×10⁻⁷" */
-static struct lq_figure with_power(double value)
+/* "2.4×10⁻⁷", with so many digits behind the point. */
+static struct lq_figure with_power(double value, int digits)
 {
     static const char *const raised[] = {"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};
     char text[32];
     struct lq_figure figure;
-    snprintf(text, sizeof text, "%.1e", value);
+    snprintf(text, sizeof text, "%.*e", digits, value);
     size_t mantissa = strcspn(text, "e");
     int n = snprintf(figure.s, sizeof figure.s, "%.*s×10", (int)mantissa, text);
     const char *power = text + mantissa + 1;
@@ -33,7 +33,7 @@ static struct lq_figure significant(double value, int digits)
     if (isnan(value)) return not_measured;
     if (isinf(value)) return value < 0 ? (struct lq_figure){"−∞"} : (struct lq_figure){"∞"};
     double size = fabs(value);
-    if (size > 0 && (size < 1e-4 || size >= 1e6)) return with_power(value);
+    if (size > 0 && (size < 1e-4 || size >= 1e6)) return with_power(value, 1);
     int behind = size == 0 ? 0 : digits - 1 - (int)floor(log10(size));
     snprintf(figure.s, sizeof figure.s, "%.*f", behind < 0 ? 0 : behind, value);
     return figure;
@@ -42,6 +42,17 @@ static struct lq_figure significant(double value, int digits)
 struct lq_figure lq_figure_kl(double nats)
 {
     return significant(nats, 3);
+}
+
+struct lq_figure lq_figure_tick(double value)
+{
+    static const char one[] = "1×";
+    struct lq_figure figure;
+    if (value >= 9e-4 || value <= 0) snprintf(figure.s, sizeof figure.s, "%g", value);
+    else figure = with_power(value, 0);
+    size_t n = strncmp(figure.s, one, strlen(one)) == 0 ? strlen(one) : 0; /* "10⁻⁵" */
+    memmove(figure.s, figure.s + n, strlen(figure.s + n) + 1);
+    return figure;
 }
 
 static struct lq_figure shorter_kl(double nats)

@@ -16,6 +16,8 @@ extern const char lq_not_measured[]; /* what every figure is that is NaN */
 
 /* Three digits that count: "0.0123", "1.20", "4.1×10⁻⁶", "0". */
 struct lq_figure lq_figure_kl(double nats);
+/* A round number at an axis: "0.02", "5×10⁻⁶". */
+struct lq_figure lq_figure_tick(double value);
 /* `digits` behind the point. */
 struct lq_figure lq_figure_number(double value, int digits);
 /* A share as per cent, with `digits` behind the point. */

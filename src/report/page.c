@@ -89,15 +89,15 @@ static void put_escaped(struct lq_page *page, const char *text)
     put_valid(page, valid, lq_utf8_finish(&stream, valid));
 }
 
-/* One conversion other than %s; `spec` is its text. The type is told by its last letters. */
+/* One conversion other than %s; `spec` is its text. The type is told by its last letters; size_t and long are
+ * of one size on every Linux. */
 static void put_number(struct lq_page *page, const char *spec, va_list *args)
 {
     char text[400];
     size_t n = strlen(spec);
     int written;
     if (strchr("fge", spec[n - 1]) != NULL) written = snprintf(text, sizeof text, spec, va_arg(*args, double));
-    else if (spec[n - 2] == 'z') written = snprintf(text, sizeof text, spec, va_arg(*args, size_t));
-    else if (spec[n - 2] == 'l') written = snprintf(text, sizeof text, spec, va_arg(*args, unsigned long));
+    else if (strchr("zl", spec[n - 2]) != NULL) written = snprintf(text, sizeof text, spec, va_arg(*args, size_t));
     else written = snprintf(text, sizeof text, spec, va_arg(*args, int));
     if (written > 0 && (size_t)written < sizeof text) lq_page_raw(page, text, (size_t)written);
 }

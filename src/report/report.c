@@ -62,7 +62,7 @@ static void put_summary(struct lq_page *page, const struct lq_candidate *candida
 static void put_candidate(struct lq_page *page, struct lq_view *view, const struct lq_candidate *candidate)
 {
     if (view->n > 1) {
-        lq_page_put(page, "<details class=\"candidate\" name=\"candidate\" id=\"c%zu\">\n", candidate->number);
+        lq_page_put(page, "<details class=\"candidate\" id=\"c%zu\">\n", candidate->number);
         put_summary(page, candidate);
         lq_page_put(page, "<p class=\"verdict\">%s.</p>\n", candidate->verdict);
     }

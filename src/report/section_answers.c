@@ -105,7 +105,7 @@ void lq_section_answers(struct lq_page *page, const struct lq_candidate *candida
         return;
     }
     lq_page_put(page,
-                "<p>%lu of %lu answers read differently; %lu right ones were lost, %lu gained (McNemar’s exact test: p "
+                "<p>%lu of %lu answers read differently; %lu turned wrong, %lu turned right (McNemar’s exact test: p "
                 "= %s).</p>\n",
                 (unsigned long)a->changed, (unsigned long)a->questions, (unsigned long)a->lost,
                 (unsigned long)a->gained, lq_figure_kl(a->p).s);

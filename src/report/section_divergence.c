@@ -152,7 +152,7 @@ static void put_point(struct lq_page *page, const struct lq_divergence *d, const
     double x = lq_axis_at(&s->x, point->bytes / s->unit), y = lq_axis_at(&s->y, d->kl.value);
     lq_page_put(page, "<g class=\"item%s\" tabindex=\"%d\" role=\"img\"><title>%s: %s, KL %s",
                 point->hollow ? " hollow" : "", first == 0 ? 0 : -1, point->label,
-                lq_figure_size((uint64_t)point->bytes).s, lq_figure_kl(d->kl.value).s);
+                lq_figure_size((uint64_t)fmin(point->bytes, 1.8e19)).s, lq_figure_kl(d->kl.value).s);
     if (!isnan(d->kl.low)) {
         lq_page_put(page, " (%s)", lq_figure_kl_interval(&d->kl).s);
         lq_page_put(page, "</title><line class=\"bar\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", x, x,
@@ -170,7 +170,9 @@ static void put_points(struct lq_page *page, const struct panel *panel, const st
         const struct lq_divergence *d = panel->of(points->items[i].arm);
         if (!has_kl(d)) continue;
         put_point(page, d, &points->items[i], s, n++);
-        lq_places_take(&places, lq_axis_at(&s->x, points->items[i].bytes / s->unit), lq_axis_at(&s->y, d->kl.value), 5);
+        double high = isnan(d->kl.high) ? d->kl.value : d->kl.high, low = isnan(d->kl.low) ? d->kl.value : d->kl.low;
+        lq_places_take(&places, lq_axis_at(&s->x, points->items[i].bytes / s->unit), lq_axis_at(&s->y, high),
+                       lq_axis_at(&s->y, low));
     }
     for (size_t i = 0; i < points->n; i++) {
         const struct lq_divergence *d = panel->of(points->items[i].arm);
@@ -275,7 +277,7 @@ static int by_largest(const void *a, const void *b)
 static void put_curves(struct lq_page *page, const struct lq_view *view, const struct panel *panel,
                        const struct lq_axis *axis)
 {
-    static const struct lq_frame beside = {0, WIDTH, 14, 252};
+    static const struct lq_frame beside = {310, WIDTH, 14, 252}; /* right of the curves */
     struct lq_places places = {.n = 0};
     struct curve *curves = calloc(view->n, sizeof *curves);
     size_t n = 0;

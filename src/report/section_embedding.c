@@ -6,17 +6,17 @@
 #include "report/svg.h"
 
 enum { WIDTH = 960, ROW = 46, TOP = 22, LANES = 11 };
-static const double left = 150, right = 946, dot = 2.2, apart = 3.5;
+static const double left = 150, right = 932, dot = 2.2, apart = 3.5;
 
 static bool measured(const struct lq_candidate *candidate)
 {
     return candidate->e->embedding.pictures > 0;
 }
 
-/* How far from 1; the axis is one of nines: 0.9, 0.99, 0.999, ... */
+/* How far from 1, as far as floats can tell; the axis is one of nines: 0.9, 0.99, 0.999, ... */
 static double distance(double cosine)
 {
-    return fmax(0, 1 - cosine);
+    return 1 - cosine < 1e-7 ? 0 : 1 - cosine;
 }
 
 static struct lq_axis nines_axis(const struct lq_view *view)
@@ -73,7 +73,8 @@ static void put_dots(struct lq_page *page, const struct lq_evaluation *e, const 
     for (size_t i = 0; i < e->n_pictures; i++) {
         double x = lq_axis_at(axis, distance(order[i]->cosine));
         size_t lane = free_lane(last, x);
-        double shift = (lane % 2 ? -apart : apart) * (double)((lane + 1) / 2);
+        size_t away = (lane + 1) / 2; /* lanes from the middle, by turns below and above */
+        double shift = (lane % 2 ? -apart : apart) * (double)away;
         lq_page_put(page,
                     "<circle class=\"item\" tabindex=\"%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"><title>%s: cosine "
                     "%.6f</title></circle>\n",

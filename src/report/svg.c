@@ -1,7 +1,6 @@
 #include "report/svg.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 void lq_range_add(struct lq_range *range, double value)
@@ -30,7 +29,7 @@ static double round_to_step(double value, bool up)
     double power = pow(10, floor(log10(value)));
     size_t i = 0;
     while (i < 3 && steps[i + 1] * power <= value) i++;
-    if (up && steps[i] * power < value) i++;
+    if (up && i < 3 && steps[i] * power < value) i++;
     return steps[i] * power;
 }
 
@@ -65,15 +64,18 @@ double lq_axis_at(const struct lq_axis *axis, double value)
 
 static size_t log_ticks(const struct lq_axis *axis, double ticks[LQ_MAX_TICKS])
 {
-    static const double few[] = {1}, some[] = {1, 3}, many[] = {1, 2, 5};
+    static const struct {
+        double from; /* decades */
+        double steps[3];
+    } choices[] = {{4, {1}}, {2, {1, 3}}, {0, {1, 2, 5}}};
     double decades = log10(axis->to / axis->from);
-    const double *steps = decades > 4 ? few : decades > 2 ? some : many;
-    size_t n_steps = decades > 4 ? 1 : decades > 2 ? 2 : 3, n = 0;
+    size_t n = 0, choice = 0;
+    while (choice < 2 && decades <= choices[choice].from) choice++;
     int every = 1 + (int)(decades / 8);
     for (int power = (int)floor(log10(axis->from)); n < LQ_MAX_TICKS && pow(10, power) <= axis->to * 1.001;
          power += every)
-        for (size_t i = 0; i < n_steps && n < LQ_MAX_TICKS; i++) {
-            double tick = steps[i] * pow(10, power);
+        for (size_t i = 0; i < 3 && choices[choice].steps[i] > 0 && n < LQ_MAX_TICKS; i++) {
+            double tick = choices[choice].steps[i] * pow(10, power);
             if (tick >= axis->from * 0.999 && tick <= axis->to * 1.001) ticks[n++] = tick;
         }
     return n;
@@ -100,11 +102,7 @@ void lq_svg_kl_axis(struct lq_page *page, const struct lq_axis *axis, const stru
 {
     double ticks[LQ_MAX_TICKS];
     size_t n = lq_axis_ticks(axis, ticks);
-    for (size_t i = 0; i < n; i++) {
-        char text[32];
-        snprintf(text, sizeof text, "%g", ticks[i]);
-        put_level(page, frame, lq_axis_at(axis, ticks[i]), ticks[i] < 1e-4 ? lq_figure_kl(ticks[i]).s : text);
-    }
+    for (size_t i = 0; i < n; i++) put_level(page, frame, lq_axis_at(axis, ticks[i]), lq_figure_tick(ticks[i]).s);
     if (axis->has_zero) put_level(page, frame, axis->at_zero, "0");
 }
 
@@ -116,19 +114,17 @@ static bool overlap(const struct lq_frame *a, const struct lq_frame *b)
 static bool is_free(const struct lq_places *places, const struct lq_frame *box, const struct lq_frame *frame)
 {
     if (box->top < frame->top - 8 || box->bottom > frame->bottom + 8) return false;
+    if (box->left < frame->left || box->right > frame->right) return false;
     for (size_t i = 0; i < places->n; i++)
         if (overlap(&places->taken[i], box)) return false;
     return true;
 }
 
-static void take(struct lq_places *places, const struct lq_frame *box)
+void lq_places_take(struct lq_places *places, double x, double top, double bottom)
 {
-    if (places->n < sizeof places->taken / sizeof *places->taken) places->taken[places->n++] = *box;
-}
-
-void lq_places_take(struct lq_places *places, double x, double y, double radius)
-{
-    take(places, &(struct lq_frame){x - radius, x + radius, y - radius, y + radius});
+    enum { RADIUS = 4 };
+    if (places->n < sizeof places->taken / sizeof *places->taken)
+        places->taken[places->n++] = (struct lq_frame){x - RADIUS, x + RADIUS, top - RADIUS, bottom + RADIUS};
 }
 
 enum { LONGEST_LABEL = 18 };
@@ -146,6 +142,26 @@ static size_t cut(const char *text, size_t *characters)
     return n;
 }
 
+/* A place for a label `width` wide: the free one nearest to (x, y), to the right rather than to the left; where nothing
+ * is free, the right. *left: which side it became. */
+static struct lq_frame find_place(struct lq_places *places, const struct lq_frame *frame, double x, double y,
+                                  double width, bool *left)
+{
+    enum { GAP = 8, HALF = 6, STEPS = 40 };
+    for (int step = 0; step < STEPS; step++) {
+        int away = (step + 1) / 2;
+        double middle = y + (step % 2 ? 6.5 : -6.5) * away;
+        for (int side = 0; side < 2; side++) {
+            double start = side == 0 ? x + GAP : x - GAP - width;
+            struct lq_frame box = {start, start + width, middle - HALF, middle + HALF};
+            *left = side == 1;
+            if (is_free(places, &box, frame)) return box;
+        }
+    }
+    *left = false;
+    return (struct lq_frame){x + GAP, x + GAP + width, y - HALF, y + HALF};
+}
+
 void lq_svg_label(struct lq_page *page, struct lq_places *places, const struct lq_frame *frame, double x, double y,
                   const char *text)
 {
@@ -155,16 +171,9 @@ void lq_svg_label(struct lq_page *page, struct lq_places *places, const struct l
         memcpy(shown, text, n);
         strcpy(shown + n, text[n] == '\0' ? "" : "…");
     }
-    double width = 6.3 * (double)characters + 4;
-    bool left = x + 8 + width > frame->right;
-    double start = left ? x - 8 - width : x + 8;
-    struct lq_frame box = {start, start + width, y - 6, y + 6};
-    for (int step = 1; step < 40 && !is_free(places, &box, frame); step++) {
-        double shift = (step % 2 ? 1 : -1) * 6.5 * ((step + 1) / 2);
-        box.top = y - 6 + shift;
-        box.bottom = y + 6 + shift;
-    }
-    take(places, &box);
+    bool left;
+    struct lq_frame box = find_place(places, frame, x, y, 6.3 * (double)characters + 4, &left);
+    if (places->n < sizeof places->taken / sizeof *places->taken) places->taken[places->n++] = box;
     double middle = (box.top + box.bottom) / 2;
     if (fabs(middle - y) > 7)
         lq_page_put(page, "<line class=\"leader\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>",

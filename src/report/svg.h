@@ -50,9 +50,10 @@ struct lq_places {
     size_t n;
 };
 
-void lq_places_take(struct lq_places *places, double x, double y, double radius);
-/* A label beside the point (x, y), to the right where there is room, else to the left; moved up or down past what is
- * there. Long names are cut. */
+/* A point, or a bar from `top` to `bottom`. */
+void lq_places_take(struct lq_places *places, double x, double top, double bottom);
+/* A label beside the point (x, y), to the right or to the left, moved up or down past what is there, with a line to its
+ * point where it had to go far. Long names are cut. */
 void lq_svg_label(struct lq_page *page, struct lq_places *places, const struct lq_frame *frame, double x, double y,
                   const char *text);
 

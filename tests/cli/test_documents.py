@@ -179,7 +179,7 @@ class Output(CliTest):
         members = self.members()
         listed = self.check(["help"]).out.split("\nCommands:\n")[1].split("\n\n")[0]
         with_json = {line.split()[0] for line in listed.splitlines()
-                     if "\n      --json" in self.check([line.split()[0], "--help"]).out}
+                     if "--json" in self.check([line.split()[0], "--help"]).out}
         self.assertEqual(set(members), with_json)
         for command, (path, names) in members.items():
             for name in names:

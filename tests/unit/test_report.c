@@ -101,6 +101,9 @@ static void test_figures(void **state)
     assert_string_equal(lq_figure_kl(3e12).s, "3.0×10¹²");
     assert_string_equal(lq_figure_kl(INFINITY).s, "∞");
     assert_string_equal(lq_figure_kl(NAN).s, "not measured");
+    assert_string_equal(lq_figure_tick(0.002).s, "0.002");
+    assert_string_equal(lq_figure_tick(1e-5).s, "10⁻⁵");
+    assert_string_equal(lq_figure_tick(2e-12).s, "2×10⁻¹²");
     assert_string_equal(lq_figure_percent(0.98765, 1).s, "98.8 %");
     assert_string_equal(lq_figure_number(1e300, 2).s, "1.0×10³⁰⁰");
     assert_string_equal(lq_figure_size(0).s, "not measured");

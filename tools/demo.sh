@@ -39,7 +39,7 @@ while IFS='|' read -r picture question right; do
 done <<<"$questions"
 
 printf '\nAll 600 questions of the exam, to both pairs side by side:\n'
-show "$program" eval "$small" --against "$f16" --data demo/exam.jsonl --text demo/text.txt --plan "$plan" \
+show "$program" eval "$small" --against "$f16" --data demo/exam.jsonl --text demo/text.txt --plan "$plan" --by-half \
     --report "$report" |
     sed -un 1,3p # the command and the verdict: the page has it all
 

@@ -28,10 +28,11 @@ static const struct cli_option options[] = {
 
 static void put_details(FILE *out)
 {
-    fputs("\nThe page needs a browser and nothing else: no network, no other file. The pictures of answers that\n"
-          "flipped are read from the paths that RESULT gives and put into the page; one that is missing is\n"
-          "named there. An existing FILE is replaced once the new page is whole.\n",
-          out);
+    fputs("\nThe page:\n", out);
+    cli_usage_row(out, "one file", "it needs a browser and nothing else: no network, no other file");
+    cli_usage_row(out, "pictures",
+                  "those of flipped answers are read from the paths in RESULT; missing ones are named");
+    cli_usage_row(out, "FILE", "an existing one is replaced once the new page is whole");
 }
 
 static enum lq_status check_output(const struct args *args, struct lq_error *err)

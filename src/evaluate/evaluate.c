@@ -182,6 +182,7 @@ static enum lq_status fill_provenance(struct work *w, struct lq_error *err)
         p->text_hash = strdup(w->windows.hash);
         if (p->text_hash == NULL && status == LQ_OK) status = lq_error_set(err, LQ_ERR_MEMORY, "no memory for a hash");
     }
+    p->threads = lq_runtime_used(w->rt[LQ_SIDE_PAIR]).threads;
     fill_speed(&w->result->speed, w->rt[LQ_SIDE_PAIR]);
     fill_speed(&w->result->speed_original, w->rt[LQ_SIDE_ORIGINAL]);
     p->peak_memory = lq_peak_memory();

@@ -61,7 +61,6 @@ enum lq_status lq_provenance_fill(struct lq_provenance *out, const struct lq_eva
     out->cpu = processor_name();
     out->seed = options->seed;
     out->limit = options->limit;
-    out->threads = options->threads == 0 ? lq_cpu_count() : options->threads;
     out->stock = options->stock;
     return ok && out->cpu != NULL ? LQ_OK : lq_error_set(err, LQ_ERR_MEMORY, "no memory for the provenance");
 }

@@ -89,7 +89,7 @@ static enum lq_status make_context(struct lq_lane *lane, const struct lq_lane_op
 enum lq_status lq_lane_open(struct lq_lane **out, struct lq_runtime *rt, const struct lq_lane_options *options,
                             struct lq_error *err)
 {
-    struct lq_meter meter = lq_meter_start(rt);
+    struct lq_usage usage = lq_usage_start(rt);
     enum lq_status status = check(options, err);
     if (status != LQ_OK) return status;
     struct lq_lane *lane = calloc(1, sizeof *lane);
@@ -100,7 +100,7 @@ enum lq_status lq_lane_open(struct lq_lane **out, struct lq_runtime *rt, const s
     status = make_context(lane, options, err);
     if (status == LQ_OK) lane->batch = llama_batch_init((int32_t)lane->most, 0, 1);
     lq_log_end(&lane->log);
-    lq_meter_stop(&meter, rt, 0);
+    lq_usage_stop(&usage, rt, 0);
     if (status == LQ_OK) *out = lane;
     else lq_lane_free(lane);
     return status;
@@ -109,12 +109,12 @@ enum lq_status lq_lane_open(struct lq_lane **out, struct lq_runtime *rt, const s
 void lq_lane_free(struct lq_lane *lane)
 {
     if (lane == NULL) return;
-    struct lq_meter meter = lq_meter_start(lane->rt);
+    struct lq_usage usage = lq_usage_start(lane->rt);
     lq_log_begin(&lane->log, &lane->rt->hooks);
     if (lane->context != NULL) llama_free(lane->context);
     if (lane->batch.token != NULL) llama_batch_free(lane->batch);
     lq_log_end(&lane->log);
-    lq_meter_stop(&meter, lane->rt, 0);
+    lq_usage_stop(&usage, lane->rt, 0);
     free(lane);
 }
 
@@ -225,11 +225,11 @@ static enum lq_status check_logits(const struct lq_lane *lane, struct lq_error *
 
 static enum lq_status decode(struct lq_lane *lane, size_t n, struct lq_error *err)
 {
-    struct lq_meter meter = lq_meter_start(lane->rt);
+    struct lq_usage usage = lq_usage_start(lane->rt);
     lq_log_begin(&lane->log, &lane->rt->hooks);
     enum lq_status status = decoded(lane, llama_decode(lane->context, lane->batch), n, err);
     lq_log_end(&lane->log);
-    lane->rt->used.token_seconds += lq_meter_stop(&meter, lane->rt, 0);
+    lane->rt->used.token_seconds += lq_usage_stop(&usage, lane->rt, 0);
     if (status != LQ_OK) return status;
     lane->rt->used.tokens += n;
     lane->n_fed = n;
@@ -268,13 +268,13 @@ static enum lq_status show_rows(struct lq_lane *lane, uint32_t sequence, const m
     struct lq_runtime *rt = lane->rt;
     struct sequence *s = &lane->sequences[sequence];
     size_t n = mtmd_input_chunk_get_n_tokens(chunk);
-    struct lq_meter meter = lq_meter_start(rt);
+    struct lq_usage usage = lq_usage_start(rt);
     lq_log_begin(&lane->log, &rt->hooks);
     int32_t answer = mtmd_helper_decode_image_chunk(rt->vision, lane->context, chunk, rows, s->next,
                                                     (llama_seq_id)sequence, (int32_t)lane->most, &s->next, NULL, NULL);
     enum lq_status status = decoded(lane, answer, n, err);
     lq_log_end(&lane->log);
-    rt->used.token_seconds += lq_meter_stop(&meter, rt, 0);
+    rt->used.token_seconds += lq_usage_stop(&usage, rt, 0);
     if (status != LQ_OK) return status;
     rt->used.tokens += n;
     s->n_tokens += n;

@@ -85,7 +85,8 @@ void lq_lane_drop(struct lq_lane *lane, uint32_t sequence);
 struct lq_runtime_usage {
     uint64_t tokens, pictures; /* tokens fed or shown to its lanes, pictures through its tower */
     double token_seconds, picture_seconds;
-    uint64_t memory; /* bytes by which opening and running it made this process larger */
+    unsigned threads; /* that it works with */
+    uint64_t memory;  /* bytes by which opening and running it made this process larger */
 };
 struct lq_runtime_usage lq_runtime_used(const struct lq_runtime *rt);
 /* Tokens in the vocabulary, and the longest context that the model was trained for. */

@@ -114,10 +114,10 @@ enum lq_status lq_runtime_open(struct lq_runtime **out, const struct lq_runtime_
     if (status != LQ_OK) return status;
     struct lq_runtime *rt = calloc(1, sizeof *rt);
     if (rt == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the runtime");
-    rt->memory_file = lq_meter_open();
-    struct lq_meter meter = lq_meter_start(rt);
+    rt->memory_file = lq_usage_open();
+    struct lq_usage usage = lq_usage_start(rt);
     status = open_pair(rt, options, llava, err);
-    lq_meter_stop(&meter, rt, 0);
+    lq_usage_stop(&usage, rt, 0);
     if (status == LQ_OK) *out = rt;
     else lq_runtime_free(rt);
     return status;

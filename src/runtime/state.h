@@ -27,7 +27,7 @@ struct lq_runtime {
     struct lq_view *view; /* of the latest question */
     XXH128_hash_t seen;   /* the content of its file */
     struct lq_runtime_usage used;
-    int memory_file;  /* see lq_meter_open */
+    int memory_file;  /* see lq_usage_open */
     int64_t resident; /* bytes by which this runtime's calls have made the process larger, up to now */
 };
 

@@ -12,7 +12,7 @@ double lq_usage_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-int lq_meter_open(void)
+int lq_usage_open(void)
 {
     return open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 }
@@ -29,23 +29,25 @@ static uint64_t resident(const struct lq_runtime *rt)
     return sscanf(text, "%*u %lu", &pages) == 1 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
-struct lq_meter lq_meter_start(const struct lq_runtime *rt)
+struct lq_usage lq_usage_start(const struct lq_runtime *rt)
 {
-    return (struct lq_meter){.start = lq_usage_seconds(), .resident = resident(rt)};
+    return (struct lq_usage){.start = lq_usage_seconds(), .resident = resident(rt)};
 }
 
 /* What a caller keeps is mostly freed memory used again, so that a call may seem to shrink the process: that counts as
  * nothing. */
-double lq_meter_stop(const struct lq_meter *meter, struct lq_runtime *rt, uint64_t kept)
+double lq_usage_stop(const struct lq_usage *usage, struct lq_runtime *rt, uint64_t kept)
 {
-    int64_t grown = (int64_t)(resident(rt) - meter->resident) - (int64_t)kept;
+    int64_t grown = (int64_t)(resident(rt) - usage->resident) - (int64_t)kept;
     if (kept > 0 && grown < 0) grown = 0;
     rt->resident += grown;
     if (rt->resident > 0 && (uint64_t)rt->resident > rt->used.memory) rt->used.memory = (uint64_t)rt->resident;
-    return lq_usage_seconds() - meter->start;
+    return lq_usage_seconds() - usage->start;
 }
 
 struct lq_runtime_usage lq_runtime_used(const struct lq_runtime *rt)
 {
-    return rt->used;
+    struct lq_runtime_usage used = rt->used;
+    used.threads = rt->threads;
+    return used;
 }

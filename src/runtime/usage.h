@@ -1,25 +1,25 @@
 /* What a runtime has taken so far: time, tokens, memory.
  *
- *     struct lq_meter meter = lq_meter_start(rt);
+ *     struct lq_usage usage = lq_usage_start(rt);
  *     ... work for the runtime ...
- *     lq_meter_stop(&meter, rt, 0);
+ *     lq_usage_stop(&usage, rt, 0);
  */
 #ifndef LQ_RUNTIME_USAGE_H
 #define LQ_RUNTIME_USAGE_H
 
 #include "runtime/state.h"
 
-struct lq_meter {
+struct lq_usage {
     double start;
     uint64_t resident;
 };
 
 double lq_usage_seconds(void); /* of a clock that only goes forward */
 /* What rt->memory_file must hold: where the system tells of this process's memory, or -1. */
-int lq_meter_open(void);
-struct lq_meter lq_meter_start(const struct lq_runtime *rt);
+int lq_usage_open(void);
+struct lq_usage lq_usage_start(const struct lq_runtime *rt);
 /* Adds what the process has grown since the start, less `kept` bytes that now are the caller's. Returns the seconds
  * since. */
-double lq_meter_stop(const struct lq_meter *meter, struct lq_runtime *rt, uint64_t kept);
+double lq_usage_stop(const struct lq_usage *usage, struct lq_runtime *rt, uint64_t kept);
 
 #endif

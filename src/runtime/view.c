@@ -105,14 +105,14 @@ static enum lq_status see(struct lq_view *view, struct lq_runtime *rt, const str
 enum lq_status lq_view_make(struct lq_view **out, struct lq_runtime *rt, const struct lq_picture_file *file,
                             const char *path, struct lq_error *err)
 {
-    struct lq_meter meter = lq_meter_start(rt);
+    struct lq_usage usage = lq_usage_start(rt);
     struct lq_log log;
     struct lq_view *view = calloc(1, sizeof *view);
     if (view == NULL) return no_memory(path, err);
     lq_log_begin(&log, &rt->hooks);
     enum lq_status status = see(view, rt, file, path, &log, err);
     lq_log_end(&log);
-    lq_meter_stop(&meter, rt, view->rows * view->width * sizeof *view->embeddings);
+    lq_usage_stop(&usage, rt, view->rows * view->width * sizeof *view->embeddings);
     if (status == LQ_OK) *out = view;
     else lq_view_free(view);
     return status;

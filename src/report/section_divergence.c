@@ -122,7 +122,7 @@ static struct scales scale(const struct points *points)
     }
     bool large = most >= 1073741824.0;
     struct scales s = {.unit = large ? 1073741824.0 : 1048576.0, .unit_name = large ? "GiB" : "MiB"};
-    s.x = lq_axis_linear(most / s.unit, frame.left, frame.right);
+    s.x = lq_axis_linear(1.12 * most / s.unit, frame.left, frame.right); /* room for the labels of the largest */
     s.y = lq_axis_log(&range, frame.bottom, frame.top);
     return s;
 }

@@ -147,7 +147,7 @@ static const char *type_of(const struct cell *cell)
 static void put_story(struct lq_page *page, const struct lq_tensor_result *t)
 {
     lq_page_put(page, "%s: %s, error %s", t->name, lq_format_name(t->type), lq_figure_percent(t->error, 3).s);
-    if (t->reason != NULL) lq_page_put(page, ", %s", t->reason);
+    if (t->reason != NULL) lq_page_put(page, "; reason: %s", t->reason);
 }
 
 /* The type's name, squeezed where it is too long for the cell. */

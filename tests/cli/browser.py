@@ -4,6 +4,8 @@
         page = browser.open("report.html")
         self.assertEqual(page.run("document.title"), "q4 against f16")
 
+    python3 browser.py report.html report.png 1280 900     # photographs a page; the height may be left out
+
 No network is used; a request for anything but the page itself and data: addresses is kept in page.requests.
 """
 import base64
@@ -11,6 +13,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -142,10 +145,10 @@ class Page:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
-    def photograph(self, path):
-        """The whole page as PNG."""
+    def photograph(self, path, height=None):
+        """The whole page as PNG, or its first `height` pixels."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"], "scale": 1}
         data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)["data"]
         with open(path, "wb") as f:
             f.write(base64.b64decode(data))
@@ -162,3 +165,8 @@ class Page:
     def requests(self):
         found = [e["request"]["url"] for e in self.of_kind("Network.requestWillBeSent")]
         return [url for url in found if url != self.address and not url.startswith("data:")]
+
+
+if __name__ == "__main__":
+    with Browser() as chromium:
+        chromium.open(sys.argv[1], width=int(sys.argv[3])).photograph(sys.argv[2], *map(int, sys.argv[4:]))

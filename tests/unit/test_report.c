@@ -315,7 +315,8 @@ static void test_map_of_tensors(void **state)
     char *page = saved((const struct lq_evaluation *const *)&e, 1);
     assert_int_equal(count(page, "class=\"item cell\""), 4);
     assert_int_equal(count(page, ">mixed</text>"), 1);
-    assert_non_null(strstr(page, "data-x=\"0\" data-y=\"0\"><title>t1: q4_k, error 2.000 %, because\nt2: q6_k"));
+    assert_non_null(
+        strstr(page, "data-x=\"0\" data-y=\"0\"><title>t1: q4_k, error 2.000 %; reason: because\nt2: q6_k"));
     assert_non_null(strstr(page, "data-x=\"1\" data-y=\"0\"><title>t0: q4_k"));
     assert_non_null(strstr(page, "data-x=\"0\" data-y=\"1\"><title>t3: q8_0"));
     assert_non_null(strstr(page, "data-x=\"0\" data-y=\"2\"><title>t4: q8_0"));

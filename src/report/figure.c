@@ -72,7 +72,7 @@ struct lq_figure lq_figure_number(double value, int digits)
 struct lq_figure lq_figure_percent(double share, int digits)
 {
     struct lq_figure figure = lq_figure_number(share * 100, digits);
-    if (!isnan(share)) strcat(figure.s, " %");
+    if (!isnan(share)) strcat(figure.s, " %");
     return figure;
 }
 
@@ -138,5 +138,5 @@ static struct lq_figure bare_percent(double share)
 
 struct lq_figure lq_figure_share_interval(const struct lq_estimate *e)
 {
-    return interval(e, bare_percent, " %");
+    return interval(e, bare_percent, " %");
 }

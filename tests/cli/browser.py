@@ -37,11 +37,9 @@ class Browser:
         self.folder = tempfile.mkdtemp(prefix="lq-browser-")
         commands, answers = os.pipe(), os.pipe()
         program = next(filter(None, map(shutil.which, NAMES)))
-        flags = ["--headless=new", "--disable-gpu", "--remote-debugging-pipe", "--hide-scrollbars", "--no-first-run",
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--hide-scrollbars", "--no-first-run",
                  "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update",
                  "--force-device-scale-factor=1", f"--user-data-dir={self.folder}/profile"]
-        if os.getuid() == 0:
-            flags.append("--no-sandbox")
         script = f'exec "$@" 3<&{commands[0]} 4>&{answers[1]}'
         self.process = subprocess.Popen(["sh", "-c", script, "sh", program, *flags, "about:blank"], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -164,7 +164,7 @@ class InBrowser(ReportTest):
         self.assertEqual(self.detail(page, "vision"), "")
         page.point(cell.format(2, 1))
         self.assertRegex(self.detail(page, "vision"),
-                         r"\Avision\.2\.vision\.attention\.k\.weight: q8_0, error 0\.\d+ %; reason: recipe gives vision\.attention\.k ")
+                         r"\Avision\.2\.vision\.attention\.k\.weight: q8_0, error 0\.\d+\s%; reason: recipe gives vision\.attention\.k ")
         page.run(cell.format(0, 0) + ".focus()")
         for key, expected in (("ArrowRight", "vision.1.vision.attention.q"), ("ArrowDown", "vision.1.vision.attention.k"),
                               ("ArrowLeft", "vision.0.vision.attention.k"), ("ArrowUp", "vision.0.vision.attention.q"),

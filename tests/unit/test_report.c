@@ -104,7 +104,7 @@ static void test_figures(void **state)
     assert_string_equal(lq_figure_tick(0.002).s, "0.002");
     assert_string_equal(lq_figure_tick(1e-5).s, "10⁻⁵");
     assert_string_equal(lq_figure_tick(2e-12).s, "2×10⁻¹²");
-    assert_string_equal(lq_figure_percent(0.98765, 1).s, "98.8 %");
+    assert_string_equal(lq_figure_percent(0.98765, 1).s, "98.8 %");
     assert_string_equal(lq_figure_number(1e300, 2).s, "1.0×10³⁰⁰");
     assert_string_equal(lq_figure_size(0).s, "not measured");
     assert_string_equal(lq_figure_size(512).s, "512 B");
@@ -115,7 +115,7 @@ static void test_figures(void **state)
     assert_string_equal(lq_figure_time(7500).s, "2 h 5 min");
     assert_string_equal(lq_figure_kl_interval(&(struct lq_estimate){1, 0.5, 1.5}).s, "0.50 – 1.5");
     assert_string_equal(lq_figure_kl_interval(&(struct lq_estimate){1, NAN, NAN}).s, "");
-    assert_string_equal(lq_figure_share_interval(&(struct lq_estimate){0.9, 0.893, 0.933}).s, "89.3 – 93.3 %");
+    assert_string_equal(lq_figure_share_interval(&(struct lq_estimate){0.9, 0.893, 0.933}).s, "89.3 – 93.3 %");
 }
 
 static void test_logarithmic_axis(void **state)
@@ -316,7 +316,7 @@ static void test_map_of_tensors(void **state)
     assert_int_equal(count(page, "class=\"item cell\""), 4);
     assert_int_equal(count(page, ">mixed</text>"), 1);
     assert_non_null(
-        strstr(page, "data-x=\"0\" data-y=\"0\"><title>t1: q4_k, error 2.000 %; reason: because\nt2: q6_k"));
+        strstr(page, "data-x=\"0\" data-y=\"0\"><title>t1: q4_k, error 2.000 %; reason: because\nt2: q6_k"));
     assert_non_null(strstr(page, "data-x=\"1\" data-y=\"0\"><title>t0: q4_k"));
     assert_non_null(strstr(page, "data-x=\"0\" data-y=\"1\"><title>t3: q8_0"));
     assert_non_null(strstr(page, "data-x=\"0\" data-y=\"2\"><title>t4: q8_0"));

@@ -83,7 +83,9 @@ NO_BROWSER = "the page of the plain build is looked at" if SANITIZE or WRAPPED e
 
 @unittest.skipIf(NO_BROWSER, NO_BROWSER)
 class InBrowser(ReportTest):
-    """One browser for all cases; a page for each."""
+    """One browser for all cases; the pages are written once."""
+
+    files = {}
 
     @classmethod
     def setUpClass(cls):
@@ -92,8 +94,14 @@ class InBrowser(ReportTest):
 
     def setUp(self):
         super().setUp()
-        self.check(["report", *self.save_candidates(), "-o", "many.html"])
-        self.check(["report", "layered.json", "-o", "one.html"])
+        if not self.files:
+            names = self.save_candidates()
+            self.check(["report", *names, "-o", "many.html"])
+            self.check(["report", "layered.json", "-o", "one.html"])
+            self.files.update({name: read_bytes(self.path(name)) for name in (*names, "many.html", "one.html")})
+        for name, content in self.files.items():
+            with open(self.path(name), "wb") as f:
+                f.write(content)
         self.opened = []
 
     def open(self, name, **size):

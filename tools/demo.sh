@@ -11,18 +11,18 @@ readonly f16=$out/f16 small=$out/layered plan=$out/plan.json report=$out/report.
 
 # picture | question | right answer: from demo/exam.jsonl, which the model has never been trained on
 readonly questions='
-00001|Where is the triangle?|center
-00001|What shape is the pink object?|triangle
-00003|How many objects are there?|one
-00003|What number is written?|none
-00012|Is the circle large or small?|large
-00012|What number is written?|none
+00009|What is at the bottom right?|large orange diamond
+00009|What color is the cross?|yellow
+00010|What number is written?|32
+00010|What color is the star?|green
+00014|How many objects are there?|four
+00014|What color is the circle?|red
 '
 
 show() { printf '\n$ %s\n' "$*"; "$@"; }
 size() { cat "$1"/*.gguf | wc -c | awk '{ printf "%.2f MiB", $1 / 1048576 }'; }
 answer() { "$program" ask --quiet "$1" "demo/exam/$2.png" "$3"; }
-row() { printf '%-12s %-32s %-10s %-10s %s\n' "$@"; }
+row() { printf '%-12s %-30s %-22s %-22s %s\n' "$@"; }
 
 mkdir -p "$out"
 echo "A small LLaVA that was trained for this demo (7.8 million weights, pictures of coloured shapes) becomes a GGUF"
@@ -48,7 +48,7 @@ cat <<END
 The report, for a browser: $report
 
 Now you:
-  $program ask $small demo/exam/00014.png "How many objects are there?"
+  $program ask $small demo/exam/00019.png "Describe the image."
   $program demo/model $out/small 4        # about 4 bits for every weight
   $program --help
 END

@@ -5,7 +5,7 @@
 #     make demo            quantise the demo model, ask both pairs about three pictures, and write a report
 #     make test            all tests
 #     make install         into PREFIX (default /usr/local), below DESTDIR
-#     make bench           compare with llama-quantize in speed and quality, and verify with plain reading
+#     make bench           compare with llama-quantize, with plain reading, with bare forward passes
 #     make asan            all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #     make tsan            all tests but those of the runtime and of slow code without threads under ThreadSanitizer
 #     make valgrind        the same of the command-line tests under valgrind

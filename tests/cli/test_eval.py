@@ -161,6 +161,20 @@ class Figures(EvalTest):
         self.assertEqual(first["answer"], alone["answer"])
         self.assertEqual(len(result["pictures"]), 1)
 
+    def test_many_questions_about_one_picture(self):
+        """More than go into one group, in any order in the file."""
+        asked, *others = self.exam(6)
+        records = [{**asked, "question_id": f"same {i}"} for i in range(20)]
+        mixed = records[:3] + others + records[3:]
+        self.write_records("data.jsonl", mixed)
+        result = self.eval("q4", "--against", "f16", "--data", "data.jsonl")
+        self.assertEqual([q["id"] for q in result["questions"]], [str(r["question_id"]) for r in mixed])
+        self.assertEqual(len(result["pictures"]), len({r["image"] for r in mixed}))
+        same = [q for q in result["questions"] if q["id"].startswith("same")]
+        for q in same:
+            self.assertAlmostEqual(q["kl"], same[0]["kl"], delta=5e-4 + 0.25 * same[0]["kl"])
+            self.assertEqual(q["question"], asked["text"])
+
     def test_windows(self):
         args = ["q4", "--against", "f16", "--text", "demo/text.txt", "--limit", 3]
         counts = {}
@@ -171,6 +185,9 @@ class Figures(EvalTest):
             self.assertEqual(result["provenance"]["text_windows"], 3)
             self.assertIsNone(result["kl"]["answer"]["mean"])
         self.assertEqual(counts, {32: 3 * 15, 33: 3 * 16, 512: 3 * 255})
+        halves = self.eval(*args, "--by-half")["by_half"]
+        self.assertEqual(halves["language"]["kl"], result["kl"])
+        self.assertIsNone(halves["vision"])
 
     def test_tensors(self):
         result = self.eval("q4", "--against", "f16", "--text", "demo/text.txt", "--limit", 1, "--plan", "q4.json")

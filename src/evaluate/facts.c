@@ -118,5 +118,5 @@ uint64_t lq_facts_token_bytes(const struct lq_model *model)
     if (blocks > UINT16_MAX || width > UINT32_MAX) return 0;
     bool shared = language_key(model, "attention.head_count", &heads) &&
                   language_key(model, "attention.head_count_kv", &kv_heads) && heads > kv_heads;
-    return 2 * 2 * blocks * (shared ? width * kv_heads / heads : width);
+    return UINT64_C(2) * 2 * blocks * (shared ? width * kv_heads / heads : width);
 }

@@ -45,14 +45,14 @@ def demo(folder):
 
 
 def large(folder):
-    original, pair = (os.path.join(folder, name) for name in ("large-f16", "large-4"))
+    original, pair = (os.path.join(folder, name) for name in ("large-f16", "large-8"))
     os.makedirs(original, exist_ok=True)
     for name in ("language", "clip"):
         made = make_model(folder, name)
         shutil.move(made, os.path.join(original, os.path.basename(made)))
     os.makedirs(pair, exist_ok=True)
-    quantise("quantize", original, pair, "4")
-    return Case(original, pair, 3)
+    quantise("quantize", original, pair, "q8_0")
+    return Case(original, pair, 2)
 
 
 CASES = {"demo": demo, "large": large}

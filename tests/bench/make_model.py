@@ -79,7 +79,7 @@ def tower(name, width, feed, blocks, heads, image, patch, joined=4096, class_tok
             ("clip.vision.block_count", UINT32, blocks), ("clip.vision.attention.head_count", UINT32, heads),
             ("clip.vision.attention.layer_norm_epsilon", FLOAT32, 1e-5),
             ("clip.vision.image_mean", ARRAY, (FLOAT32, MEAN)), ("clip.vision.image_std", ARRAY, (FLOAT32, DEVIATION)),
-            ("clip.vision.feature_layer", ARRAY, (UINT32, [blocks]))]
+            ("clip.vision.feature_layer", ARRAY, (INT32, [blocks]))]
     positions = (image // patch) ** 2 + class_token
     tensors = [("v.class_embd", F32, (width,))] if class_token else []
     tensors += [("v.patch_embd.weight", F16, (patch, patch, 3, width)),

@@ -89,17 +89,23 @@ static void put_escaped(struct lq_page *page, const char *text)
     put_valid(page, valid, lq_utf8_finish(&stream, valid));
 }
 
-/* One conversion other than %s; `spec` is its text. The type is told by its last letters; size_t and long are
- * of one size on every Linux. */
+enum { LONGEST_NUMBER = 400 };
+
+/* One conversion other than %s; `spec` is its text. The type is told by its last letters; size_t and long are of one
+ * size on every Linux. Returns what snprintf does. */
+static int write_number(char text[LONGEST_NUMBER], const char *spec, va_list *args)
+{
+    size_t n = strlen(spec);
+    if (strchr("fge", spec[n - 1]) != NULL) return snprintf(text, LONGEST_NUMBER, spec, va_arg(*args, double));
+    if (strchr("zl", spec[n - 2]) != NULL) return snprintf(text, LONGEST_NUMBER, spec, va_arg(*args, size_t));
+    return snprintf(text, LONGEST_NUMBER, spec, va_arg(*args, int));
+}
+
 static void put_number(struct lq_page *page, const char *spec, va_list *args)
 {
-    char text[400];
-    size_t n = strlen(spec);
-    int written;
-    if (strchr("fge", spec[n - 1]) != NULL) written = snprintf(text, sizeof text, spec, va_arg(*args, double));
-    else if (strchr("zl", spec[n - 2]) != NULL) written = snprintf(text, sizeof text, spec, va_arg(*args, size_t));
-    else written = snprintf(text, sizeof text, spec, va_arg(*args, int));
-    if (written > 0 && (size_t)written < sizeof text) lq_page_raw(page, text, (size_t)written);
+    char text[LONGEST_NUMBER];
+    int written = write_number(text, spec, args);
+    if (written > 0 && written < LONGEST_NUMBER) lq_page_raw(page, text, (size_t)written);
 }
 
 static const char *put_conversion(struct lq_page *page, const char *fmt, va_list *args)

@@ -3,10 +3,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <xxhash.h>
 
 #include "base/file.h"
 #include "runtime/dialogue.h"
+#include "runtime/utf8.h"
 
 #define LARGEST_TEXT (UINT64_C(64) << 20)
 
@@ -50,6 +52,8 @@ enum lq_status lq_windows_load(struct lq_windows *out, const char *path, const s
     size_t size = 0, n = 0;
     enum lq_status status = choose_window(&w.window, path, rt, window, err);
     if (status == LQ_OK) status = lq_file_load(path, LARGEST_TEXT, &text, &size, err);
+    if (status == LQ_OK && (strlen(text) != size || !lq_utf8_valid(text)))
+        status = lq_error_set(err, LQ_ERR_FORMAT, "%s: not a text in UTF-8", path);
     if (status == LQ_OK) status = find_begin(&w.begin, rt, err);
     if (status == LQ_OK && (status = lq_runtime_tokenise(&w.tokens, &n, rt, text, size, err)) != LQ_OK)
         lq_error_prefix(err, "%s", path);

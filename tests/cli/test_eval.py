@@ -382,7 +382,8 @@ class BadInput(EvalTest):
     def test_texts(self):
         self.refused(["q4", "--text", self.write("short.txt", "Hello")], "tokens, but a window takes 512", code=2)
         self.refused(["q4", "--text", self.write("void.txt", "")], "void.txt: 1 tokens", code=2)
-        self.refused(["q4", "--text", self.write("bytes.txt", b"\xff\xfe" * 2000)], "bytes.txt: ", code=2)
+        self.refused(["q4", "--text", self.write("bytes.txt", b"\xff\xfe" * 2000)], "bytes.txt: not a text in UTF-8")
+        self.refused(["q4", "--text", self.write("zero.txt", b"red " * 2000 + b"\0")], "zero.txt: not a text in UTF-8")
         self.refused(["q4", "--text", "none.txt"], "none.txt: ")
         self.refused(["q4", "--text", "demo/text.txt", "--window", 2048], "1024, the model's context", code=2)
 

@@ -37,8 +37,8 @@ class Compare(EvalTest):
             self.assertIn("--min-agreement 100 is broken: the likeliest token ", result.err)
 
     def test_flips(self):
-        """At 2 bits answers change, whatever the demo's weights."""
-        self.check(["demo/model", "q2", "2", "--quiet"])
+        """With three values to a weight answers change, whatever the demo's weights."""
+        self.check(["demo/model", "q2", "tq1_0", "--quiet"])
         found = json.loads(self.compare("f16", "q2", *ANSWERS, "--json", code=0).out)["flips"]
         flips = found["lost"] + found["gained"]
         self.assertGreater(flips, 0)

@@ -4,8 +4,8 @@
 
 Each of our pairs stands beside the peer's pairs whose total size is within 3 % of it, or the nearest one where there is
 none. The peer quantises both halves, with one file type where it can; where it aborts on the tower or refuses it, the
-tower gets the file type of the nearest size that it can do, and the name says so. All are compared with the same F16 pair
-by `llava-quantize eval`. Prints a Markdown table, largest pair first; FOLDER keeps the pairs, a result of each
+tower gets the file type of the nearest size that it can do, and the name says so. All are compared with the same F16
+pair by `llava-quantize eval`. Prints a Markdown table, largest pair first; FOLDER keeps the pairs, a result of each
 (results/*.json) and a page that compares them (report.html). --curve evaluates every file type of the peer. --update
 writes our figures into tests/regress/results.csv, so that a change in quality is a difference to be looked at. Without
 LQ_LLAMA_BIN only ours are measured.

@@ -1,8 +1,8 @@
 """`eval --text` measures what llama-perplexity of the pinned llama.cpp measures: the same windows, positions, figures.
 
 Source: tools/perplexity/perplexity.cpp of llama.cpp 0.5.0. The text is tokenised once and cut into windows; what does
-not fill a window is left out; a window's first token gives way to the beginning-of-sequence token, and the tokens behind
-its first half count. LQ_LLAMA_BIN names the folder of llama.cpp's tools.
+not fill a window is left out; a window's first token gives way to the beginning-of-sequence token, and the tokens
+behind its first half count. LQ_LLAMA_BIN names the folder of llama.cpp's tools.
 """
 import json
 import os

@@ -21,9 +21,10 @@ double lq_percentile(const double *sorted, size_t n, double percent)
 {
     if (n == 0) return NAN;
     double place = percent / 100 * (double)(n - 1);
-    size_t below = (size_t)place, above = below + 1 < n ? below + 1 : below;
-    double t = place - (double)below, step = sorted[above] - sorted[below];
-    return t < 0.5 ? sorted[below] + step * t : sorted[above] - step * (1 - t);
+    size_t below = (size_t)place;
+    if (below >= n - 1) return sorted[n - 1];
+    double t = place - (double)below, step = sorted[below + 1] - sorted[below];
+    return t < 0.5 ? sorted[below] + step * t : sorted[below + 1] - step * (1 - t);
 }
 
 static bool takes_part(const struct lq_units *units, uint32_t question)

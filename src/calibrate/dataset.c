@@ -1,14 +1,13 @@
 #include "llava_quantize/dataset.h"
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "calibrate/dataset_draw.h"
 #include "calibrate/dataset_record.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 static const uint64_t largest_file = UINT64_C(256)
                                      << 20; /* bytes; the file is read as a whole, and jansson counts in int */
@@ -256,12 +255,6 @@ static char *folder_of(const char *path, const char *images)
     return asprintf(&folder, "%s%s", images, n > 0 && images[n - 1] != '/' ? "/" : "") < 0 ? NULL : folder;
 }
 
-static void put_hash(struct lq_dataset *data, const void *bytes, size_t size)
-{
-    XXH128_hash_t hash = XXH3_128bits(bytes, size);
-    snprintf(data->hash, sizeof data->hash, "%016" PRIx64 "%016" PRIx64, (uint64_t)hash.high64, (uint64_t)hash.low64);
-}
-
 static void release_records(struct lq_record *records, size_t n)
 {
     for (size_t i = 0; i < n; i++) lq_dataset_record_release(&records[i]);
@@ -287,7 +280,7 @@ static enum lq_status load(struct lq_dataset *data, struct load *l, struct lq_er
     if (status == LQ_OK)
         status = lq_dataset_draw(l->records, &l->n, &data->n_pictures, l->folder, o->limit, o->seed, err);
     if (status != LQ_OK) return status;
-    put_hash(data, l->text, l->size);
+    lq_hash_text(data->hash, XXH3_128bits(l->text, l->size));
     hand_over(data, l);
     return LQ_OK;
 }

@@ -1,24 +1,17 @@
 #include "evaluate/windows.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "runtime/dialogue.h"
 #include "runtime/utf8.h"
 
 #define LARGEST_TEXT (UINT64_C(64) << 20)
 
 enum { TOGETHER = 256, MOST_TOGETHER = 16 }; /* short windows run side by side until they fill that many cells */
-
-static void put_hash(struct lq_windows *w, const void *text, size_t size)
-{
-    XXH128_hash_t hash = XXH3_128bits(text, size);
-    snprintf(w->hash, sizeof w->hash, "%016" PRIx64 "%016" PRIx64, (uint64_t)hash.high64, (uint64_t)hash.low64);
-}
 
 static enum lq_status choose_window(uint32_t *out, const char *path, const struct lq_runtime *rt, uint32_t asked,
                                     struct lq_error *err)
@@ -60,7 +53,7 @@ enum lq_status lq_windows_load(struct lq_windows *out, const char *path, const s
     if (status != LQ_OK) goto done;
     w.n = n / w.window;
     if (limit != 0 && w.n > limit) w.n = limit;
-    put_hash(&w, text, size);
+    lq_hash_text(w.hash, XXH3_128bits(text, size));
     if (w.n == 0)
         status = lq_error_set(err, LQ_ERR_USAGE,
                               "%s: %zu tokens, but a window takes %u: give a longer text or a smaller --window", path,

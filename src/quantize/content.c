@@ -1,8 +1,8 @@
 #include "quantize/content.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "base/hash.h"
 
 enum lq_status lq_content_begin(struct lq_content *content, struct lq_error *err)
 {
@@ -36,6 +36,5 @@ void lq_content_add(struct lq_content *content, const struct lq_plan_entry *entr
 
 void lq_content_id(const struct lq_content *content, char id[LQ_PAIR_ID_LENGTH + 1])
 {
-    XXH128_hash_t digest = XXH3_128bits_digest(content->digest);
-    snprintf(id, LQ_PAIR_ID_LENGTH + 1, "%016" PRIx64 "%016" PRIx64, (uint64_t)digest.high64, (uint64_t)digest.low64);
+    lq_hash_text(id, XXH3_128bits_digest(content->digest));
 }

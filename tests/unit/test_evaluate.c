@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "answer.h"
 #include "demo_pair.h"
 
 #define N_GOLDEN 60 /* questions whose log-probabilities Hugging Face's golden file holds */
@@ -170,21 +171,6 @@ static void test_f16_is_as_sure_as_hugging_face(void **state)
     lq_evaluation_free(e);
 }
 
-struct answer {
-    char text[512];
-    size_t n;
-};
-
-static bool append(void *data, const char *piece, size_t length)
-{
-    struct answer *a = data;
-    if (a->n + length >= sizeof a->text) return false;
-    memcpy(a->text + a->n, piece, length);
-    a->n += length;
-    a->text[a->n] = '\0';
-    return true;
-}
-
 /* The same answers as asking gives, but for near draws that rounding decides. */
 static void test_greedy_answers_are_those_of_ask(void **state)
 {
@@ -196,7 +182,7 @@ static void test_greedy_answers_are_those_of_ask(void **state)
         struct answer answer = {.n = 0};
         const struct lq_question question = {.image = exam->records[i].image,
                                              .text = exam->records[i].turns[0].question};
-        expect(lq_runtime_ask(rt, &question, append, &answer, &err));
+        expect(lq_runtime_ask(rt, &question, answer_append, &answer, &err));
         same += strcmp(answer.text, e->questions[i].answer) == 0;
     }
     assert_in_range(same, N_GOLDEN - 1, N_GOLDEN);

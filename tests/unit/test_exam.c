@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "answer.h"
 #include "demo_pair.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -37,21 +38,6 @@ struct result {
     double kl; /* mean over the answers' tokens, natural logarithm */
     struct kind kinds[N_KINDS];
 };
-
-struct answer {
-    char text[1024];
-    size_t n;
-};
-
-static bool append(void *data, const char *piece, size_t length)
-{
-    struct answer *a = data;
-    if (a->n + length >= sizeof a->text) return false;
-    memcpy(a->text + a->n, piece, length);
-    a->n += length;
-    a->text[a->n] = 0;
-    return true;
-}
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -131,7 +117,7 @@ static void take_exam(const char *language, const char *mmproj, bool stock, int 
         snprintf(image, sizeof image, "%s/%s", LQ_DEMO, text_of(asked, "image"));
         const struct lq_question question = {.image = image, .text = text_of(asked, "text"), .max_tokens = 24};
         struct answer answer = {.n = 0};
-        if (lq_runtime_ask(rt, &question, append, &answer, &err) != LQ_OK) fail_msg("%s", err.message);
+        if (lq_runtime_ask(rt, &question, answer_append, &answer, &err) != LQ_OK) fail_msg("%s", err.message);
         bool right = strcmp(answer.text, text_of(asked, "answer")) == 0;
         result->right += right;
         result->agree += strcmp(answer.text, text_of(theirs, "answer")) == 0;

@@ -14,29 +14,14 @@
 
 #include <cmocka.h>
 
+#include "answer.h"
 #include "demo_pair.h"
 
 #define PICTURE LQ_DEMO "/exam/00001.png"
 #define DESCRIBE "Describe the image."
 
-struct answer {
-    char text[1024];
-    size_t n, pieces, limit;
-};
-
 static struct demo_pair pair;
 static struct lq_runtime *rt;
-
-static bool append(void *data, const char *piece, size_t length)
-{
-    struct answer *a = data;
-    assert_true(a->n + length < sizeof a->text);
-    memcpy(a->text + a->n, piece, length);
-    a->n += length;
-    a->text[a->n] = 0;
-    a->pieces++;
-    return a->limit == 0 || a->pieces < a->limit;
-}
 
 static enum lq_status open_files(struct lq_runtime **out, const char *language, const char *mmproj,
                                  struct lq_error *err)
@@ -65,7 +50,7 @@ static int tear_down(void **state)
 static void ask(struct lq_runtime *runtime, const struct lq_question *question, struct answer *answer)
 {
     struct lq_error err = {0};
-    if (lq_runtime_ask(runtime, question, append, answer, &err) != LQ_OK) fail_msg("%s", err.message);
+    if (lq_runtime_ask(runtime, question, answer_append, answer, &err) != LQ_OK) fail_msg("%s", err.message);
 }
 
 static void check_answer(struct lq_runtime *runtime, const struct lq_question *question, const char *expected)
@@ -79,7 +64,7 @@ static void refuse(const struct lq_question *question, enum lq_status status, co
 {
     struct lq_error err = {0};
     struct answer answer = {.n = 0};
-    assert_int_equal(lq_runtime_ask(rt, question, append, &answer, &err), status);
+    assert_int_equal(lq_runtime_ask(rt, question, answer_append, &answer, &err), status);
     assert_string_equal(err.message, message);
     assert_int_equal(err.status, status);
     assert_int_equal(answer.n, 0);
@@ -190,8 +175,9 @@ static void test_long_questions(void **state)
     text[sizeof text - 1] = 0;
     struct lq_error err = {0};
     struct answer answer = {.n = 0};
-    assert_int_equal(lq_runtime_ask(rt, &(struct lq_question){.image = PICTURE, .text = text}, append, &answer, &err),
-                     LQ_ERR_USAGE);
+    assert_int_equal(
+        lq_runtime_ask(rt, &(struct lq_question){.image = PICTURE, .text = text}, answer_append, &answer, &err),
+        LQ_ERR_USAGE);
     snprintf(message, sizeof message, "%s: the prompt takes ", pair.path[LQ_LANGUAGE]);
     assert_memory_equal(err.message, message, strlen(message));
     assert_non_null(strstr(err.message, "(picture 64, text "));
@@ -199,8 +185,9 @@ static void test_long_questions(void **state)
     assert_non_null(huge);
     memset(huge, 'x', (3 << 20) - 1);
     huge[(3 << 20) - 1] = 0;
-    assert_int_equal(lq_runtime_ask(rt, &(struct lq_question){.image = PICTURE, .text = huge}, append, &answer, &err),
-                     LQ_ERR_USAGE);
+    assert_int_equal(
+        lq_runtime_ask(rt, &(struct lq_question){.image = PICTURE, .text = huge}, answer_append, &answer, &err),
+        LQ_ERR_USAGE);
     assert_non_null(strstr(err.message, "is too long; at most 1048576 are taken"));
     free(huge);
 }
@@ -244,8 +231,9 @@ static void test_cancelling(void **state)
     assert_null(other);
     assert_true(calls > 0);
     rt->hooks = hooks;
-    assert_int_equal(lq_runtime_ask(rt, &(struct lq_question){.image = PICTURE, .text = "?"}, append, &answer, &err),
-                     LQ_ERR_CANCELLED);
+    assert_int_equal(
+        lq_runtime_ask(rt, &(struct lq_question){.image = PICTURE, .text = "?"}, answer_append, &answer, &err),
+        LQ_ERR_CANCELLED);
     rt->hooks = (struct lq_hooks){0};
     check_answer(rt, &(struct lq_question){.image = PICTURE, .text = "What shape is the pink object?"}, "triangle");
 }
@@ -276,7 +264,8 @@ static void test_nothing_is_printed(void **state)
     dup2(to, 2);
     enum lq_status status = lq_runtime_open(&other, &options, &err);
     if (status == LQ_OK)
-        status = lq_runtime_ask(other, &(struct lq_question){.image = PICTURE, .text = "?"}, append, &answer, &err);
+        status =
+            lq_runtime_ask(other, &(struct lq_question){.image = PICTURE, .text = "?"}, answer_append, &answer, &err);
     lq_runtime_free(other);
     fflush(NULL);
     dup2(out, 1);

@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "answer.h"
 #include "demo_pair.h"
 
 #define PICTURE LQ_DEMO "/exam/00001.png"
@@ -211,21 +212,6 @@ static void test_company_changes_little(void **state)
     lq_view_free(views[1]);
 }
 
-struct answer {
-    char text[256];
-    size_t n;
-};
-
-static bool append(void *data, const char *piece, size_t length)
-{
-    struct answer *a = data;
-    assert_true(a->n + length < sizeof a->text);
-    memcpy(a->text + a->n, piece, length);
-    a->n += length;
-    a->text[a->n] = 0;
-    return true;
-}
-
 static int32_t likeliest(const float *row)
 {
     int32_t best = 0;
@@ -256,7 +242,7 @@ static void test_fork_and_generate(void **state)
     const struct lq_question question = {.image = PICTURE, .text = "Describe the image."};
     struct answer asked = {.n = 0};
     float row[VOCABULARY];
-    expect(lq_runtime_ask(rt, &question, append, &asked, &err));
+    expect(lq_runtime_ask(rt, &question, answer_append, &asked, &err));
     struct lq_dialogue d = build(question.text, "something else than that");
     struct lq_view *view = open_view(PICTURE);
     struct lq_lane *lane = open_lane(1024, 2);
@@ -438,7 +424,7 @@ static void test_opening_makes_no_lane(void **state)
     expect(lq_runtime_open(&other, &options, &err));
     uint64_t opened = lq_runtime_used(other).memory;
     assert_true(opened < 100000000);
-    expect(lq_runtime_ask(other, &(struct lq_question){.image = PICTURE, .text = "?"}, append, &answer, &err));
+    expect(lq_runtime_ask(other, &(struct lq_question){.image = PICTURE, .text = "?"}, answer_append, &answer, &err));
     assert_true(lq_runtime_used(other).memory > opened + 200000000);
     lq_runtime_free(other);
 }
@@ -504,7 +490,7 @@ static void test_damaged_weights(void **state)
         snprintf(message, sizeof message, "%s: %s computes NaN or infinity: its weights are damaged",
                  damaged.path[half], who[half]);
         const struct lq_question question = {.image = PICTURE, .text = "?"};
-        refuse(lq_runtime_ask(other, &question, append, &answer, &err), LQ_ERR_RUNTIME, message);
+        refuse(lq_runtime_ask(other, &question, answer_append, &answer, &err), LQ_ERR_RUNTIME, message);
         lq_runtime_free(other);
         demo_pair_remove(&damaged);
     }

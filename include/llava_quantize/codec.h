@@ -36,6 +36,13 @@ enum {
     LQ_FORMAT_NEEDS_IMPORTANCE = 8, /* ggml's encoder demands importance data */
 };
 
+/* How long to look for the smallest error. */
+enum lq_effort {
+    LQ_EFFORT_NORMAL, /* errors at or below ggml's, many times as fast */
+    LQ_EFFORT_FAST,   /* the first good guess */
+    LQ_EFFORT_BEST    /* as low as is practical, at about ggml's speed */
+};
+
 struct lq_format {
     enum lq_type type;
     const char *name;      /* ggml's name in lower case */

@@ -22,6 +22,7 @@ struct job {
     enum lq_type type;
     const float *src;
     uint64_t rows, columns;
+    enum lq_effort effort;
     uint8_t *dst;
     struct lq_survey survey;
 };
@@ -63,10 +64,9 @@ enum lq_status lq_codec_decode(enum lq_type type, const void *src, float *dst, u
     case LQ_TYPE_F32: memcpy(dst, src, n * sizeof *dst); break;
     case LQ_TYPE_F16: lq_kernels()->f16_to_f32(src, dst, n); break;
     case LQ_TYPE_BF16: lq_kernels()->bf16_to_f32(src, dst, n); break;
-    case LQ_TYPE_Q8_0: lq_kernels()->q8_0_decode(src, dst, n / f->block); break;
-    case LQ_TYPE_Q4_K: lq_kernels()->q4_k_decode(src, dst, n / f->block); break;
-    case LQ_TYPE_Q5_K: lq_kernels()->q5_k_decode(src, dst, n / f->block); break;
-    default: ggml_get_type_traits((enum ggml_type)type)->to_float(src, dst, (int64_t)n);
+    default:
+        if (lq_kernels()->decode[type] != NULL) lq_kernels()->decode[type](src, dst, n / f->block);
+        else ggml_get_type_traits((enum ggml_type)type)->to_float(src, dst, (int64_t)n);
     }
     return LQ_OK;
 }
@@ -120,8 +120,8 @@ static enum lq_status encode_float(const struct job *job, struct lq_error *err)
 
 static void encode_rows(const struct job *job, const float *src, uint64_t rows, const float *importance, uint8_t *dst)
 {
-    if (job->type == LQ_TYPE_Q8_0)
-        lq_kernels()->q8_0_encode(src, dst, rows * job->columns / lq_format_get(job->type)->block);
+    const struct lq_encode own = {src, importance, rows, job->columns, job->effort, dst};
+    if (lq_kernels()->encode[job->type] != NULL) lq_kernels()->encode[job->type](&own);
     else ggml_quantize_chunk((enum ggml_type)job->type, src, dst, 0, (int64_t)rows, (int64_t)job->columns, importance);
 }
 
@@ -147,9 +147,9 @@ static void encode_blocks(const struct job *job, const struct lq_format *f, cons
 }
 
 enum lq_status lq_codec_encode(enum lq_type type, const float *src, uint64_t rows, uint64_t columns,
-                               const float *importance, void *dst, struct lq_error *err)
+                               const float *importance, enum lq_effort effort, void *dst, struct lq_error *err)
 {
-    struct job job = {.type = type, .src = src, .rows = rows, .columns = columns, .dst = dst};
+    struct job job = {.type = type, .src = src, .rows = rows, .columns = columns, .effort = effort, .dst = dst};
     const struct lq_format *f = lq_format_get(type);
     enum lq_status status = check_shape(f, &job, importance, err);
     if (status == LQ_OK) status = check_weights(&job, err);

@@ -5,7 +5,7 @@
  * by zero reaches them; every scale written is finite.
  *
  *     lq_codec_decode(LQ_TYPE_F16, raw, weights, n, &why);
- *     if (lq_codec_encode(LQ_TYPE_Q4_K, weights, rows, columns, NULL, blocks, &why) != LQ_OK) ...  // why: scale
+ *     if (lq_codec_encode(LQ_TYPE_Q4_K, weights, rows, columns, NULL, LQ_EFFORT_NORMAL, blocks, &why) != LQ_OK) ...  // why: scale
  * overflow
  */
 #ifndef LQ_CODEC_ENCODE_H
@@ -18,7 +18,7 @@
  * others, and an n that does not divide, are LQ_ERR_USAGE. */
 enum lq_status lq_codec_decode(enum lq_type type, const void *src, float *dst, uint64_t n, struct lq_error *err);
 
-/* Encodes rows x columns weights. `importance`: `columns` floats or NULL; it is repaired before use: what is NaN,
+/* Encodes rows x columns weights; `effort` counts for the types whose encoders are ours. `importance`: `columns` floats or NULL; it is repaired before use: what is NaN,
  * infinite or negative counts as nothing, every column gets a trace so that no block is without any, and a row with
  * nothing at all is as good as NULL (or, for types that demand importance, as ones). Thread-safe, after
  * lq_codec_prepare for the type. LQ_ERR_FORMAT: a weight is NaN or infinite (message: row and column within this call).
@@ -26,7 +26,7 @@ enum lq_status lq_codec_decode(enum lq_type type, const void *src, float *dst, u
  * LQ_ERR_USAGE: the type is no target, columns do not divide, or the type demands importance and has none.
  * Magnitudes below 2^-100 are encoded as zeros. */
 enum lq_status lq_codec_encode(enum lq_type type, const float *src, uint64_t rows, uint64_t columns,
-                               const float *importance, void *dst, struct lq_error *err);
+                               const float *importance, enum lq_effort effort, void *dst, struct lq_error *err);
 
 /* Builds the look-up tables that ggml needs for some types (IQ2, IQ3, IQ1), once, from one thread. */
 void lq_codec_prepare(enum lq_type type);

@@ -10,6 +10,8 @@
 #ifndef LQ_CODEC_KERNELS_H
 #define LQ_CODEC_KERNELS_H
 
+#include "llava_quantize/codec.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,14 +33,27 @@ enum { LQ_DIFFERENCE_BLOCK = 256 };
     K(largest_16, (const uint8_t *src, size_t n, uint32_t *out)) /* bits of the largest magnitude, of f16 or bf16 */ \
     K(difference, (const float *w, const float *q, size_t n, double sums[2])) /* adds sum (w-q)^2 and sum w^2 */ \
     K(half_differences, (const uint16_t *w, const float *q, size_t n, double(*sums)[2])) /* sets the same sums, of */ \
-    /* halves, for every LQ_DIFFERENCE_BLOCK weights, in f32: they may come out infinite or not a number */ \
-    K(q8_0_encode, (const float *src, uint8_t *dst, size_t n_blocks)) /* 34-byte blocks of 32 finite weights */ \
-    K(q8_0_decode, (const uint8_t *src, float *dst, size_t n_blocks)) \
-    K(q4_k_decode, (const uint8_t *src, float *dst, size_t n_blocks)) /* blocks of 256 weights */ \
-    K(q5_k_decode, (const uint8_t *src, float *dst, size_t n_blocks))
+    /* halves, for every LQ_DIFFERENCE_BLOCK weights, in f32: they may come out infinite or not a number */
+
+/* One call of an encoder: minimises, over everything that the format stores, the sum of what an error in a weight counts
+ * times its square. */
+struct lq_encode {
+    const float *src; /* rows * columns finite weights, none of a magnitude above 2^28 */
+    const float
+        *importance;      /* what an error counts, for each column, from 2^-40 to 2; NULL: the encoder's own choice */
+    size_t rows, columns; /* the format's block divides columns */
+    enum lq_effort effort;
+    uint8_t *dst;
+};
+
+/* LQ_ENCODERS(T), LQ_DECODERS(T): T(TYPE, name) for every block format whose encoder or decoder is ours. */
+#define LQ_ENCODERS(T) T(Q8_0, q8_0) T(Q4_0, q4_0)
+#define LQ_DECODERS(T) T(Q8_0, q8_0) T(Q4_K, q4_k) T(Q5_K, q5_k)
 
 struct lq_kernel_table {
     const char *name;
+    void (*encode[LQ_TYPE_COUNT])(const struct lq_encode *job); /* NULL: not ours */
+    void (*decode[LQ_TYPE_COUNT])(const uint8_t *src, float *dst, size_t n_blocks);
 #define LQ_MEMBER(kernel, arguments) void(*kernel) arguments;
     LQ_KERNELS(LQ_MEMBER)
 #undef LQ_MEMBER

@@ -2,8 +2,7 @@
 #if defined(__x86_64__)
 #include "codec/half.h"
 #include "codec/kernels.h"
-
-#include <immintrin.h>
+#include "codec/lanes_avx2.h"
 
 #define LQ_ISA avx2
 #define HALF_TO_FLOAT(h) _cvtsh_ss(h)

@@ -1,12 +1,12 @@
 /* The text of the kernels, included once per instruction set by kernels_<isa>.c, which defines before:
- * LQ_ISA (a suffix), HALF_TO_FLOAT(h) and FLOAT_TO_HALF(f) for one number, the two F16 rows,
+ * LQ_ISA (a suffix), the lanes of that instruction set (lanes_<isa>.h), HALF_TO_FLOAT(h) and FLOAT_TO_HALF(f) for one number, the two F16 rows,
  * scale_bytes (32 times scale * byte - minimum), scale_nibbles (the same for the lower halves of 32 bytes, and then,
  * with the second scale and minimum, for the upper), and half_difference (the sums of one block).
  *
  * The loops are written so that a compiler can spread them over vector lanes without changing any result: sums run in
  * eight fixed lanes, and nothing is contracted (-ffp-contract=off). */
 
-enum { LANES = 8, Q8_0_WEIGHTS = 32, Q8_0_BYTES = 34, Q4_K_BYTES = 144, Q5_K_BYTES = 176 };
+enum { SUMS = 8, Q8_0_WEIGHTS = 32, Q8_0_BYTES = 34, Q4_K_BYTES = 144, Q5_K_BYTES = 176 };
 
 static void bf16_to_f32(const uint16_t *src, float *dst, size_t n)
 {
@@ -48,10 +48,10 @@ static void largest_16(const uint8_t *src, size_t n, uint32_t *out)
 
 static void difference(const float *w, const float *q, size_t n, double sums[2])
 {
-    double error[LANES] = {0}, weight[LANES] = {0};
-    size_t whole = n - n % LANES;
-    for (size_t i = 0; i < whole; i += LANES)
-        for (size_t lane = 0; lane < LANES; lane++) {
+    double error[SUMS] = {0}, weight[SUMS] = {0};
+    size_t whole = n - n % SUMS;
+    for (size_t i = 0; i < whole; i += SUMS)
+        for (size_t lane = 0; lane < SUMS; lane++) {
             double a = w[i + lane], d = a - q[i + lane];
             error[lane] += d * d;
             weight[lane] += a * a;
@@ -61,7 +61,7 @@ static void difference(const float *w, const float *q, size_t n, double sums[2])
         error[i - whole] += d * d;
         weight[i - whole] += a * a;
     }
-    for (size_t lane = 0; lane < LANES; lane++) {
+    for (size_t lane = 0; lane < SUMS; lane++) {
         sums[0] += error[lane];
         sums[1] += weight[lane];
     }
@@ -75,8 +75,11 @@ static void half_differences(const uint16_t *w, const float *q, size_t n, double
 
 /* The scale is the largest magnitude / 127; quotients are rounded half away from zero, as ggml's reference does. Adding
  * the float just below one half and cutting gives exactly that. */
-static void q8_0_encode(const float *src, uint8_t *dst, size_t n_blocks)
+static void q8_0_encode(const struct lq_encode *job)
 {
+    const float *src = job->src;
+    uint8_t *dst = job->dst;
+    size_t n_blocks = job->rows * job->columns / Q8_0_WEIGHTS;
     for (size_t b = 0; b < n_blocks; b++, src += Q8_0_WEIGHTS, dst += Q8_0_BYTES) {
         uint32_t largest = 0;
         for (size_t i = 0; i < Q8_0_WEIGHTS; i++) {
@@ -155,9 +158,17 @@ static void q5_k_decode(const uint8_t *src, float *dst, size_t n_blocks)
     }
 }
 
+#include "codec/tile.h"
+#include "codec/encode_scale.h"
+
 #define LQ_TABLE_OF(isa) LQ_TABLE_OF_(isa)
 #define LQ_TABLE_OF_(isa) lq_kernels_##isa
 #define LQ_STRING(isa) LQ_STRING_(isa)
 #define LQ_STRING_(isa) #isa
 #define LQ_ENTRY(kernel, arguments) .kernel = kernel,
-const struct lq_kernel_table LQ_TABLE_OF(LQ_ISA) = {.name = LQ_STRING(LQ_ISA), LQ_KERNELS(LQ_ENTRY)};
+#define LQ_ENCODER(type, kernel) [LQ_TYPE_##type] = kernel##_encode,
+#define LQ_DECODER(type, kernel) [LQ_TYPE_##type] = kernel##_decode,
+const struct lq_kernel_table LQ_TABLE_OF(LQ_ISA) = {.name = LQ_STRING(LQ_ISA),
+                                                    .encode = {LQ_ENCODERS(LQ_ENCODER)},
+                                                    .decode = {LQ_DECODERS(LQ_DECODER)},
+                                                    LQ_KERNELS(LQ_ENTRY)};

@@ -1,5 +1,6 @@
 #include "codec/half.h"
 #include "codec/kernels.h"
+#include "codec/lanes_scalar.h"
 
 enum { HALF_LANES = 16 };
 

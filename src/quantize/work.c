@@ -82,7 +82,7 @@ static enum lq_status encode(const struct task *task, struct lq_error *err)
     enum lq_status status = lq_codec_decode(task->tensor->type, s->raw, s->weights, task->weights, err);
     if (status == LQ_OK)
         status = lq_codec_encode(task->entry->type, s->weights, task->item->n_rows, task->tensor->ne[0],
-                                 importance_of(task), s->coded, err);
+                                 importance_of(task), LQ_EFFORT_NORMAL, s->coded, err);
     if (status == LQ_ERR_FORMAT) return not_finite(task, err);
     if (status == LQ_OK) status = measure(task, err);
     if (status != LQ_OK && status != LQ_ERR_UNSUPPORTED)

@@ -67,7 +67,7 @@ static void encode_equals_ggml(int type, const float *src, const float *importan
     uint8_t *ours = malloc(bytes), *theirs = malloc(bytes);
     struct lq_error err = {0};
     lq_codec_prepare((enum lq_type)type);
-    if (lq_codec_encode((enum lq_type)type, src, ROWS, COLUMNS, importance, ours, &err) != LQ_OK)
+    if (lq_codec_encode((enum lq_type)type, src, ROWS, COLUMNS, importance, LQ_EFFORT_NORMAL, ours, &err) != LQ_OK)
         fail_msg("%s", err.message);
     assert_int_equal(ggml_quantize_chunk((enum ggml_type)type, src, theirs, 0, ROWS, COLUMNS, importance), bytes);
     if (memcmp(ours, theirs, bytes) != 0) fail_msg("%s differs from ggml's bytes", lq_format_name(type));
@@ -147,7 +147,8 @@ static void survives(int type, const float *src, const float *importance, int ki
     uint8_t *blocks = malloc(bytes);
     float *back = malloc(WEIGHTS * sizeof *back);
     struct lq_error err = {0};
-    enum lq_status status = lq_codec_encode((enum lq_type)type, src, ROWS, COLUMNS, importance, blocks, &err);
+    enum lq_status status =
+        lq_codec_encode((enum lq_type)type, src, ROWS, COLUMNS, importance, LQ_EFFORT_NORMAL, blocks, &err);
     if (status != LQ_OK) {
         if (status != LQ_ERR_UNSUPPORTED) fail_msg("%s, pattern %d: %s", lq_format_name(type), kind, err.message);
         assert_non_null(strstr(err.message, lq_format_name(type)));
@@ -186,7 +187,7 @@ static double relative_error(int type, const float *src, const float *importance
     struct lq_error err = {0};
     double sums[2] = {0};
     lq_codec_prepare((enum lq_type)type);
-    if (lq_codec_encode((enum lq_type)type, src, ROWS, COLUMNS, importance, blocks, &err) != LQ_OK)
+    if (lq_codec_encode((enum lq_type)type, src, ROWS, COLUMNS, importance, LQ_EFFORT_NORMAL, blocks, &err) != LQ_OK)
         fail_msg("%s", err.message);
     assert_int_equal(lq_codec_decode((enum lq_type)type, blocks, back, WEIGHTS, &err), LQ_OK);
     lq_codec_difference(src, back, WEIGHTS, sums);
@@ -241,11 +242,14 @@ static void bad_weights_are_named(void **state)
     for (int type = 0; type < LQ_TYPE_COUNT; type++) {
         if (!is_target(type)) continue;
         float importance[COLUMNS] = {1};
-        assert_int_equal(lq_codec_encode((enum lq_type)type, src, ROWS, COLUMNS, importance, out, &err), LQ_ERR_FORMAT);
+        assert_int_equal(
+            lq_codec_encode((enum lq_type)type, src, ROWS, COLUMNS, importance, LQ_EFFORT_NORMAL, out, &err),
+            LQ_ERR_FORMAT);
         assert_non_null(strstr(err.message, "row 2, column 7"));
     }
     src[2 * COLUMNS + 7] = -INFINITY;
-    assert_int_equal(lq_codec_encode(LQ_TYPE_Q8_0, src, ROWS, COLUMNS, NULL, out, &err), LQ_ERR_FORMAT);
+    assert_int_equal(lq_codec_encode(LQ_TYPE_Q8_0, src, ROWS, COLUMNS, NULL, LQ_EFFORT_NORMAL, out, &err),
+                     LQ_ERR_FORMAT);
     assert_string_equal(err.message, "weight -inf in row 2, column 7");
 }
 
@@ -255,13 +259,13 @@ static void refusals(void **state)
     float src[WEIGHTS] = {0};
     uint8_t out[WEIGHTS * 4];
     struct lq_error err = {0};
-    assert_int_equal(lq_codec_encode(LQ_TYPE_Q4_K, src, 1, 128, NULL, out, &err), LQ_ERR_USAGE);
+    assert_int_equal(lq_codec_encode(LQ_TYPE_Q4_K, src, 1, 128, NULL, LQ_EFFORT_NORMAL, out, &err), LQ_ERR_USAGE);
     assert_string_equal(err.message, "128 columns do not divide into q4_k blocks of 256");
-    assert_int_equal(lq_codec_encode(LQ_TYPE_Q4_K, src, 1, 0, NULL, out, &err), LQ_ERR_USAGE);
-    assert_int_equal(lq_codec_encode(LQ_TYPE_IQ2_XXS, src, 1, 256, NULL, out, &err), LQ_ERR_USAGE);
+    assert_int_equal(lq_codec_encode(LQ_TYPE_Q4_K, src, 1, 0, NULL, LQ_EFFORT_NORMAL, out, &err), LQ_ERR_USAGE);
+    assert_int_equal(lq_codec_encode(LQ_TYPE_IQ2_XXS, src, 1, 256, NULL, LQ_EFFORT_NORMAL, out, &err), LQ_ERR_USAGE);
     assert_string_equal(err.message, "iq2_xxs demands importance data");
-    assert_int_equal(lq_codec_encode(LQ_TYPE_Q8_K, src, 1, 256, NULL, out, &err), LQ_ERR_USAGE);
-    assert_int_equal(lq_codec_encode((enum lq_type)99, src, 1, 256, NULL, out, &err), LQ_ERR_USAGE);
+    assert_int_equal(lq_codec_encode(LQ_TYPE_Q8_K, src, 1, 256, NULL, LQ_EFFORT_NORMAL, out, &err), LQ_ERR_USAGE);
+    assert_int_equal(lq_codec_encode((enum lq_type)99, src, 1, 256, NULL, LQ_EFFORT_NORMAL, out, &err), LQ_ERR_USAGE);
     assert_int_equal(lq_codec_decode(LQ_TYPE_I32, src, (float *)(void *)out, 32, &err), LQ_ERR_USAGE);
     assert_int_equal(lq_codec_decode(LQ_TYPE_Q8_0, src, (float *)(void *)out, 33, &err), LQ_ERR_USAGE);
 }
@@ -285,10 +289,11 @@ static void overflow_is_refused(void **state)
     struct lq_error err = {0};
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         src[3] = limits[i].fits;
-        assert_int_equal(lq_codec_encode(limits[i].type, src, 1, COLUMNS, NULL, out, &err), LQ_OK);
+        assert_int_equal(lq_codec_encode(limits[i].type, src, 1, COLUMNS, NULL, LQ_EFFORT_NORMAL, out, &err), LQ_OK);
         src[3] = limits[i].overflows;
         if (src[3] == 0) continue;
-        assert_int_equal(lq_codec_encode(limits[i].type, src, 1, COLUMNS, NULL, out, &err), LQ_ERR_UNSUPPORTED);
+        assert_int_equal(lq_codec_encode(limits[i].type, src, 1, COLUMNS, NULL, LQ_EFFORT_NORMAL, out, &err),
+                         LQ_ERR_UNSUPPORTED);
     }
 }
 

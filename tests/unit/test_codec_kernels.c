@@ -219,9 +219,10 @@ static void q8_0_equals_ggml(void **state)
         ggml_quantize_chunk(GGML_TYPE_Q8_0, w, theirs, 0, 1, MANY, NULL);
         ggml_get_type_traits(GGML_TYPE_Q8_0)->to_float(theirs, expected, MANY);
         for (size_t i = 0; i < 3 && lq_kernels_at(i) != NULL; i++) {
-            lq_kernels_at(i)->q8_0_encode(w, ours, MANY / 32);
+            const struct lq_encode job = {.src = w, .rows = 1, .columns = MANY, .dst = ours};
+            lq_kernels_at(i)->encode[LQ_TYPE_Q8_0](&job);
             assert_memory_equal(ours, theirs, BYTES);
-            lq_kernels_at(i)->q8_0_decode(ours, out, MANY / 32);
+            lq_kernels_at(i)->decode[LQ_TYPE_Q8_0](ours, out, MANY / 32);
             assert_memory_equal(out, expected, sizeof out);
         }
     }
@@ -246,8 +247,7 @@ static void k_quants_decode_as_ggml(void **state)
         }
         ggml_get_type_traits(formats[t].type)->to_float(blocks, expected, BLOCKS * WEIGHTS);
         for (size_t i = 0; i < 3 && lq_kernels_at(i) != NULL; i++) {
-            const struct lq_kernel_table *k = lq_kernels_at(i);
-            (t == 0 ? k->q4_k_decode : k->q5_k_decode)(blocks, out, BLOCKS);
+            lq_kernels_at(i)->decode[formats[t].type](blocks, out, BLOCKS);
             assert_memory_equal(out, expected, sizeof out);
         }
     }

@@ -166,7 +166,7 @@ static void experts_have_their_own_importance(void **state)
     assert_int_equal(bytes, EXPERTS * expert_bytes);
     for (int e = 0; e < EXPERTS; e++) {
         assert_int_equal(lq_codec_encode(LQ_TYPE_Q4_0, weights + e * COLUMNS * ROWS, ROWS, COLUMNS,
-                                         importance + e * COLUMNS, expected, &err),
+                                         importance + e * COLUMNS, LQ_EFFORT_NORMAL, expected, &err),
                          LQ_OK);
         assert_memory_equal(data + (uint64_t)e * expert_bytes, expected, expert_bytes);
     }
@@ -192,7 +192,8 @@ static void a_row_longer_than_an_item(void **state)
     uint64_t bytes;
     unsigned char *data = tensor_data(out, "blk.0.ffn_up.weight", &type, &bytes), *expected = malloc(bytes);
     struct lq_error err = {0};
-    assert_int_equal(lq_codec_encode(LQ_TYPE_Q8_0, weights, ROWS, COLUMNS, NULL, expected, &err), LQ_OK);
+    assert_int_equal(lq_codec_encode(LQ_TYPE_Q8_0, weights, ROWS, COLUMNS, NULL, LQ_EFFORT_NORMAL, expected, &err),
+                     LQ_OK);
     assert_memory_equal(data, expected, bytes);
     free(data);
     free(expected);

@@ -94,7 +94,7 @@ static void overflow_widens_the_type(void **state)
     void *data = tensor_data(out, FEED, &written, &bytes), *expected = malloc(bytes);
     assert_int_equal(written, type);
     assert_int_equal(bytes, ROWS * lq_format_row_bytes(type, COLUMNS));
-    assert_int_equal(lq_codec_encode(type, weights, ROWS, COLUMNS, NULL, expected, &err), LQ_OK);
+    assert_int_equal(lq_codec_encode(type, weights, ROWS, COLUMNS, NULL, LQ_EFFORT_NORMAL, expected, &err), LQ_OK);
     assert_memory_equal(data, expected, bytes);
     free(data);
     free(expected);

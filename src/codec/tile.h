@@ -1,0 +1,102 @@
+/* A tile: sixteen sub-blocks of weights side by side, one in each lane.
+ *
+ * Part of the kernels' text: included once per instruction set, behind lanes_<isa>.h.
+ * Enters: rows of weights, perhaps an importance per column. Leaves: for each sub-block its weights, what an error in
+ * each counts, and room for the chosen levels, all with the sub-blocks as columns.
+ * Invariants: a lane's numbers depend on its own sub-block alone; a tile of less than sixteen is filled up with zeros.
+ *
+ *     for (size_t first = 0; first < n_blocks; first += TILE) {
+ *         struct tile t;
+ *         tile_load(&t, job, first, 32, BY_SQUARE);
+ *         for (size_t g = 0; g < TILE; g += LANES) search(&t, g);   // v_load(&t.x[i][g]) is weight i of LANES of them
+ *     }
+ */
+
+enum { TILE = 16, LONGEST_SUB_BLOCK = 32 };
+
+/* What an error counts where no importance is given; ggml's encoders imply the same. */
+enum weighting {
+    BY_ONE,
+    BY_MAGNITUDE, /* |x| */
+    BY_SPREAD,    /* |x| + the root of the sub-block's mean square */
+    BY_SQUARE     /* x^2 */
+};
+
+struct tile {
+    _Alignas(64) float x[LONGEST_SUB_BLOCK][TILE];       /* weights */
+    _Alignas(64) float w[LONGEST_SUB_BLOCK][TILE];       /* what an error in them counts, squared */
+    _Alignas(64) uint8_t level[LONGEST_SUB_BLOCK][TILE]; /* what is stored for them */
+};
+
+/* Smaller magnitudes vanish beside the smallest f16 scale, and their squares would underflow. */
+static const float tile_tiny = 0x1p-30f;
+
+/* Sixteen runs of n floats, each behind its own pointer, into columns. */
+static inline void transpose_runs(const float *const run[TILE], size_t n, float (*dst)[TILE])
+{
+    for (size_t g = 0; g < TILE; g += LANES)
+        for (size_t i = 0; i < n; i += LANES) {
+            vf rows[LANES];
+            for (size_t k = 0; k < LANES; k++) rows[k] = v_load(run[g + k] + i);
+            v_transpose(rows);
+            for (size_t k = 0; k < LANES; k++) v_store(&dst[i + k][g], rows[k]);
+        }
+}
+
+static inline vf flush_tiny(vf x)
+{
+    return v_select(v_less(v_abs(x), v_set(tile_tiny)), v_set(0), x);
+}
+
+static inline void weigh(struct tile *t, size_t n, size_t g, enum weighting weighting)
+{
+    vf squares = v_set(0);
+    for (size_t i = 0; i < n && weighting == BY_SPREAD; i++) {
+        vf x = v_load(&t->x[i][g]);
+        squares = squares + x * x;
+    }
+    vf spread = v_sqrt(squares / v_set((float)n));
+    for (size_t i = 0; i < n; i++) {
+        vf x = v_load(&t->x[i][g]), w = v_set(1);
+        if (weighting == BY_MAGNITUDE) w = v_abs(x);
+        if (weighting == BY_SPREAD) w = spread + v_abs(x);
+        if (weighting == BY_SQUARE) w = x * x;
+        v_store(&t->w[i][g], w);
+    }
+}
+
+/* Sub-blocks first .. first + TILE - 1 of n weights each, of the job's rows one behind the other. */
+static inline void tile_load(struct tile *t, const struct lq_encode *job, size_t first, size_t n,
+                             enum weighting weighting)
+{
+    static const float zeros[LONGEST_SUB_BLOCK];
+    size_t per_row = job->columns / n, n_blocks = job->rows * per_row;
+    const float *x[TILE], *w[TILE];
+    for (size_t lane = 0; lane < TILE; lane++) {
+        size_t block = first + lane;
+        x[lane] = block < n_blocks ? job->src + block * n : zeros;
+        w[lane] = job->importance == NULL || block >= n_blocks ? zeros : job->importance + block % per_row * n;
+    }
+    transpose_runs(x, n, t->x);
+    if (job->importance != NULL) transpose_runs(w, n, t->w);
+    for (size_t g = 0; g < TILE; g += LANES) {
+        for (size_t i = 0; i < n; i++) v_store(&t->x[i][g], flush_tiny(v_load(&t->x[i][g])));
+        if (job->importance == NULL) weigh(t, n, g, weighting);
+    }
+}
+
+/* The whole number nearest to a, ties to the even one; |a| < 2^22. */
+static inline vf v_round(vf a)
+{
+    const vf shift = v_set(0x1.8p23f);
+    return a + shift - shift;
+}
+
+/* f16 as written and read back; a zero is never negative. */
+static inline uint16_t round_to_half(float *f)
+{
+    uint16_t half = FLOAT_TO_HALF(*f);
+    if ((half & 0x7fff) == 0) half = 0;
+    *f = HALF_TO_FLOAT(half);
+    return half;
+}

@@ -9,7 +9,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 wrong=0
 while IFS= read -r header; do
     case $header in
-    *_body.h) continue ;; # a kernel's text, included once for each instruction set
+    # The kernels' text, included once for each instruction set, each with lanes that demand flags of their own.
+    codec/*_body.h | codec/lanes_*.h | codec/tile.h | codec/encode_*.h) continue ;;
     esac
     "$@" -std=c11 -Wall -Wextra -Werror -fsyntax-only -Iinclude -Isrc -Icli -Itests/unit -Itests/fuzz -x c - \
         <<<"#include \"$header\"" || { echo "$header does not compile alone" && wrong=1; }

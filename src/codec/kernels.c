@@ -8,17 +8,24 @@
 #include <cpuid.h>
 #endif
 
-static const struct lq_kernel_table *tables[3]; /* scalar, then what this machine has, better ones later */
+static const struct lq_kernel_table *tables[4]; /* scalar, then what this machine has, better ones later */
 static const struct lq_kernel_table *chosen;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 #if defined(__x86_64__)
-/* The compiler's run-time check looks at the operating system's support (XGETBV) too; F16C shares AVX's registers. */
+/* The compiler's run-time checks look at the operating system's support (XGETBV) too, of AVX-512's masks and longer
+ * registers apart from AVX's; F16C shares those of AVX. */
 static bool has_avx2(void)
 {
     unsigned eax, ebx, ecx, edx;
     __builtin_cpu_init();
     return __builtin_cpu_supports("avx2") && __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 #endif
 
@@ -28,6 +35,9 @@ static void detect(void)
     tables[n++] = &lq_kernels_scalar;
 #if defined(__x86_64__)
     if (has_avx2()) tables[n++] = &lq_kernels_avx2;
+    if (has_avx512()) tables[n++] = &lq_kernels_avx512;
+#elif defined(__aarch64__)
+    tables[n++] = &lq_kernels_neon;
 #endif
     chosen = tables[n - 1];
     const char *forced = getenv("LQ_CPU");

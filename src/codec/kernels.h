@@ -3,7 +3,7 @@
  * Enters: arrays of numbers. Leaves: arrays of numbers, or sums over them.
  * Invariants: the scalar table is the specification, every other one gives the same bits on the same input, NaN
  * payloads and denormals included; the table is chosen once, by what the CPU and the operating system both support
- * (`LQ_CPU=scalar|avx2` in the environment forces one that is there).
+ * (`LQ_CPU=scalar|avx2|avx512|neon` in the environment forces one that is there).
  *
  *     lq_kernels()->f16_to_f32(raw, weights, n);
  */
@@ -65,7 +65,9 @@ const struct lq_kernel_table *lq_kernels_at(size_t i);
 
 extern const struct lq_kernel_table lq_kernels_scalar;
 #if defined(__x86_64__)
-extern const struct lq_kernel_table lq_kernels_avx2;
+extern const struct lq_kernel_table lq_kernels_avx2, lq_kernels_avx512;
+#elif defined(__aarch64__)
+extern const struct lq_kernel_table lq_kernels_neon;
 #endif
 
 #endif

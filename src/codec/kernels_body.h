@@ -1,12 +1,26 @@
-/* The text of the kernels, included once per instruction set by kernels_<isa>.c, which defines before:
- * LQ_ISA (a suffix), the lanes of that instruction set (lanes_<isa>.h), HALF_TO_FLOAT(h) and FLOAT_TO_HALF(f) for one number, the two F16 rows,
- * scale_bytes (32 times scale * byte - minimum), scale_nibbles (the same for the lower halves of 32 bytes, and then,
- * with the second scale and minimum, for the upper), and half_difference (the sums of one block).
+/* The text of the kernels, included once per instruction set by kernels_<isa>.c, which includes before the lanes of that
+ * instruction set (lanes_<isa>.h) and defines LQ_ISA, a suffix.
  *
- * The loops are written so that a compiler can spread them over vector lanes without changing any result: sums run in
- * eight fixed lanes, and nothing is contracted (-ffp-contract=off). */
+ * What is not written in lanes are loops that a compiler can spread over vector registers without changing any result:
+ * sums run in a fixed number of places, and nothing is contracted (-ffp-contract=off). */
+#include "codec/half.h"
+#include "codec/kernels.h"
 
-enum { SUMS = 8, Q8_0_WEIGHTS = 32, Q8_0_BYTES = 34, Q4_K_BYTES = 144, Q5_K_BYTES = 176 };
+enum { SUMS = 8, HALF_SUMS = 16, Q8_0_WEIGHTS = 32, Q8_0_BYTES = 34, Q4_K_BYTES = 144, Q5_K_BYTES = 176 };
+
+static void f16_to_f32(const uint16_t *src, float *dst, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) v_store(dst + i, v_load_halves(src + i));
+    for (; i < n; i++) dst[i] = HALF_TO_FLOAT(src[i]);
+}
+
+static void f32_to_f16(const float *src, uint16_t *dst, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) v_store_halves(dst + i, v_load(src + i));
+    for (; i < n; i++) dst[i] = FLOAT_TO_HALF(src[i]);
+}
 
 static void bf16_to_f32(const uint16_t *src, float *dst, size_t n)
 {
@@ -67,6 +81,49 @@ static void difference(const float *w, const float *q, size_t n, double sums[2])
     }
 }
 
+/* Upper halves are added to the lower ones until four are left. */
+static double fold_sums(float sums[HALF_SUMS])
+{
+    for (size_t left = HALF_SUMS / 2; left >= 4; left /= 2)
+        for (size_t i = 0; i < left; i++) sums[i] += sums[i + left];
+    return ((double)sums[0] + (double)sums[1]) + ((double)sums[2] + (double)sums[3]);
+}
+
+struct half_sums {
+    vf error[HALF_SUMS / LANES], weight[HALF_SUMS / LANES];
+};
+
+static inline void add_halves(struct half_sums *sums, const uint16_t *w, const float *q)
+{
+    for (size_t k = 0; k < HALF_SUMS / LANES; k++) {
+        vf a = v_load_halves(w + k * LANES), d = a - v_load(q + k * LANES);
+        sums->error[k] = sums->error[k] + d * d;
+        sums->weight[k] = sums->weight[k] + a * a;
+    }
+}
+
+static void half_difference(const uint16_t *w, const float *q, size_t n, double sums[2])
+{
+    struct half_sums places;
+    for (size_t k = 0; k < HALF_SUMS / LANES; k++) places.error[k] = places.weight[k] = v_set(0);
+    size_t whole = n - n % HALF_SUMS;
+    for (size_t i = 0; i < whole; i += HALF_SUMS) add_halves(&places, w + i, q + i);
+    if (whole < n) { /* zeros add nothing */
+        uint16_t last_w[HALF_SUMS] = {0};
+        float last_q[HALF_SUMS] = {0};
+        memcpy(last_w, w + whole, (n - whole) * sizeof *w);
+        memcpy(last_q, q + whole, (n - whole) * sizeof *q);
+        add_halves(&places, last_w, last_q);
+    }
+    float error[HALF_SUMS], weight[HALF_SUMS];
+    for (size_t k = 0; k < HALF_SUMS / LANES; k++) {
+        v_store(error + k * LANES, places.error[k]);
+        v_store(weight + k * LANES, places.weight[k]);
+    }
+    sums[0] = fold_sums(error);
+    sums[1] = fold_sums(weight);
+}
+
 static void half_differences(const uint16_t *w, const float *q, size_t n, double (*sums)[2])
 {
     for (size_t i = 0; i < n; i += LQ_DIFFERENCE_BLOCK)
@@ -110,6 +167,12 @@ static void q8_0_decode(const uint8_t *src, float *dst, size_t n_blocks)
     }
 }
 
+/* 32 times scale * byte - minimum. */
+static inline void scale_bytes(const uint8_t bytes[32], float scale, float minimum, float *dst)
+{
+    for (size_t i = 0; i < 32; i += LANES) v_store(dst + i, v_set(scale) * v_load_bytes(bytes + i) - v_set(minimum));
+}
+
 /* Q4_K and Q5_K share these first 16 bytes of a block of 256: two halves, and for each of eight groups of 32 weights a
  * 6-bit scale and a 6-bit minimum. The first four of each fill the lower bits of bytes 0-3 and 4-7; the last four have
  * their lower 4 bits in the halves of bytes 8-11, their upper 2 in the spare bits of the others. Four at a time: no
@@ -128,6 +191,16 @@ static void group_scales(const uint8_t *block, float scale[8], float minimum[8])
     float d = HALF_TO_FLOAT(half[0]), m = HALF_TO_FLOAT(half[1]);
     for (size_t g = 0; g < 8; g++) scale[g] = d * (float)bytes[g];
     for (size_t g = 0; g < 8; g++) minimum[g] = m * (float)bytes[8 + g];
+}
+
+/* 32 bytes hold a group in their lower halves, the next in their upper. */
+static inline void scale_nibbles(const uint8_t bytes[32], const float scale[2], const float minimum[2], float *dst)
+{
+    uint8_t lower[32], upper[32];
+    for (size_t i = 0; i < 32; i++) lower[i] = bytes[i] & 15;
+    for (size_t i = 0; i < 32; i++) upper[i] = bytes[i] >> 4;
+    scale_bytes(lower, scale[0], minimum[0], dst);
+    scale_bytes(upper, scale[1], minimum[1], dst + 32);
 }
 
 /* Behind the scales, 32 bytes for each pair of groups: the first in their lower halves, the second in the upper. */

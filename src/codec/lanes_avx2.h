@@ -1,4 +1,4 @@
-/* Lanes of floats, eight of them (AVX2); what each operation computes stands in lanes_scalar.h. */
+/* Lanes of floats, eight of them (AVX2 and F16C); what each operation computes stands in lanes_scalar.h. */
 #ifndef LQ_CODEC_LANES_AVX2_H
 #define LQ_CODEC_LANES_AVX2_H
 
@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#define HALF_TO_FLOAT(h) _cvtsh_ss(h)
+#define FLOAT_TO_HALF(f) ((uint16_t)_cvtss_sh(f, _MM_FROUND_TO_NEAREST_INT))
 
 enum { LANES = 8 };
 typedef __m256 vf;
@@ -69,6 +72,21 @@ static inline bool v_any(vm which)
 static inline vf v_lookup(const float table[8], vf index)
 {
     return _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), _mm256_cvttps_epi32(index));
+}
+
+static inline vf v_load_halves(const uint16_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+static inline void v_store_halves(uint16_t *p, vf a)
+{
+    _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+
+static inline vf v_load_bytes(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
 }
 
 static inline void v_store_bytes(uint8_t *p, vf a)

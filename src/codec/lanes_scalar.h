@@ -6,10 +6,16 @@
 #ifndef LQ_CODEC_LANES_SCALAR_H
 #define LQ_CODEC_LANES_SCALAR_H
 
+#include "codec/half.h"
+
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* One number; half.h says what these conversions do with ties, denormals and what is not a number. */
+#define HALF_TO_FLOAT(h) lq_half_to_float(h)
+#define FLOAT_TO_HALF(f) lq_float_to_half(f)
 
 enum { LANES = 1 };
 typedef float vf;
@@ -77,7 +83,23 @@ static inline vf v_lookup(const float table[8], vf index)
     return table[(int)index];
 }
 
+/* f16, as HALF_TO_FLOAT and FLOAT_TO_HALF. */
+static inline vf v_load_halves(const uint16_t *p)
+{
+    return HALF_TO_FLOAT(*p);
+}
+
+static inline void v_store_halves(uint16_t *p, vf a)
+{
+    *p = FLOAT_TO_HALF(a);
+}
+
 /* Whole numbers from 0 to 255, a byte each. */
+static inline vf v_load_bytes(const uint8_t *p)
+{
+    return *p;
+}
+
 static inline void v_store_bytes(uint8_t *p, vf a)
 {
     *p = (uint8_t)a;

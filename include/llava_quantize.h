@@ -2,6 +2,7 @@
 #ifndef LLAVA_QUANTIZE_H
 #define LLAVA_QUANTIZE_H
 #include "llava_quantize/base.h"
+#include "llava_quantize/bench.h"
 #include "llava_quantize/calibrate.h"
 #include "llava_quantize/codec.h"
 #include "llava_quantize/dataset.h"

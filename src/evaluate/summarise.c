@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "evaluate/portable_math.h"
+#include "base/portable_math.h"
 
 static int compare_doubles(const void *a, const void *b)
 {

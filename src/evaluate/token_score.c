@@ -1,6 +1,6 @@
 #include "evaluate/token_score.h"
 
-#include "evaluate/portable_math.h"
+#include "base/portable_math.h"
 
 #include <float.h>
 

@@ -11,8 +11,6 @@ writes our figures into tests/regress/results.csv, so that a change in quality i
 LQ_LLAMA_BIN only ours are measured.
 """
 import argparse
-import csv
-import io
 import json
 import os
 import re
@@ -21,8 +19,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-REGRESS = os.path.join(PROJECT, "tests", "regress", "results.csv")
+from regress import PROJECT, record
+
 RECIPES = ("layered", "8", "6", "5", "4", "3", "2")
 HALVES = ("vision", "language")
 NEAR = 0.03
@@ -157,30 +155,6 @@ def line(cells):
 def table(rows):
     names = list(rows[0])
     return [line(names), line(["---"] + ["---:"] * (len(names) - 1))] + [line(row.values()) for row in rows]
-
-
-def recorded(rows):
-    """The text of tests/regress/results.csv."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def record(rows, update):
-    """Writes the recorded results, or says that they are not today's."""
-    text, old = recorded(rows), ""
-    if os.path.exists(REGRESS):
-        with open(REGRESS, encoding="utf-8") as f:
-            old = f.read()
-    if update:
-        os.makedirs(os.path.dirname(REGRESS), exist_ok=True)
-        with open(REGRESS, "w", encoding="utf-8") as f:
-            f.write(text)
-    elif text != old:
-        print("Not the figures in tests/regress/results.csv, whose last digits differ from one kind of CPU to another; "
-              "--update writes these there.")
 
 
 def arguments():

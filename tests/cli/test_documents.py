@@ -186,7 +186,8 @@ class Output(CliTest):
                 self.assertIn(f'"{name}"', read(path), command)
         runs = {"quantize": ["demo/model", "out", "8", "--quiet"], "convert": ["convert", "demo/model", "f16", "--quiet"],
                 "inspect": ["inspect", "demo/model", "--all"],
-                "verify": ["verify", "out", "--against", "demo/model", "--quiet"]}
+                "verify": ["verify", "out", "--against", "demo/model", "--quiet"],
+                "bench": ["bench", "--types", "q8_0", "--seconds", "0"]}
         for command, args in runs.items():
             self.assertEqual(set(json.loads(self.check([*args, "--json"]).out)), set(members[command][1]), command)
 

@@ -5,7 +5,7 @@ import unittest
 
 from harness import CliTest
 
-COMMANDS = ("ask", "compare", "convert", "eval", "help", "inspect", "quantize", "report", "verify", "version")
+COMMANDS = ("ask", "bench", "compare", "convert", "eval", "help", "inspect", "quantize", "report", "verify", "version")
 SEE = "; see 'llava-quantize{} --help'"
 PROGRAM, ASK, CONVERT, QUANTIZE = (SEE.format(c) for c in ("", " ask", " convert", " quantize"))
 NUMBER = "is not a whole number from 1 to 1024"
@@ -49,6 +49,10 @@ WRONG_USE = {
     "temperature": (["ask", "a", "b", "c", "--temp", "nan"], "--temp: 'nan' is not a number from 0 to 10" + ASK),
     "hexadecimal temperature": (["ask", "a", "b", "c", "--temp", "0x1"],
         "--temp: '0x1' is not a number from 0 to 10" + ASK),
+    "no type": (["bench", "--types", "q8_0,q9"], "--types: 'q9' is not a type that can be encoded"),
+    "type that needs importance": (["bench", "--types", "iq1_s"], "--types: iq1_s demands --importance"),
+    "rows that fit no type": (["bench", "--types", "q4_k", "--columns", "1152"],
+        "normal: no row divides into q4_k blocks of 256"),
     "seed": (["ask", "a", "b", "c", "--seed", "4294967296"],
         "--seed: '4294967296' is not a whole number from 0 to 4294967295" + ASK),
 }
@@ -96,6 +100,9 @@ class Examples(CliTest):
 
     def test_ask(self):
         self.check_examples(["help", "ask"])
+
+    def test_bench(self):
+        self.check_examples(["help", "bench"])
 
     def test_compare(self):
         self.check_examples(["help", "compare"])

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "evaluate/portable_math.h"
+#include "base/portable_math.h"
 #include "evaluate/token_score.h"
 #include "golden_evaluate.h"
 

@@ -4,8 +4,8 @@
  * Invariants: IEEE additions, multiplications and divisions in a fixed order, nothing contracted (-ffp-contract=off);
  * loops over lq_exp vectorise.
  */
-#ifndef LQ_EVALUATE_PORTABLE_MATH_H
-#define LQ_EVALUATE_PORTABLE_MATH_H
+#ifndef LQ_BASE_PORTABLE_MATH_H
+#define LQ_BASE_PORTABLE_MATH_H
 
 #include <math.h>
 #include <stdint.h>

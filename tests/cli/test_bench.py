@@ -1,0 +1,58 @@
+"""bench: the text, the JSON, rows of models, and errors that no instruction set changes."""
+import json
+import re
+import unittest
+
+from harness import CliTest
+
+HEAD = r"type +bpw +error +against ggml"
+SPEEDS = r" +encode MB/s +M weights/s +of copy +decode MB/s +copy MB/s"
+LINE = r"(\w+) +[\d.]+ +[\d.]+ % +[+-][\d.]+ %"
+
+
+class Bench(CliTest):
+    def errors(self, *args, **more):
+        return json.loads(self.check(["bench", "--seconds", "0", "--json", *args], err="", **more).out)
+
+    def test_errors_as_text(self):
+        lines = self.check(["bench", "--types", "q8_0,Q4_K", "--rows", "heavy", "--effort", "fast", "--columns", "512",
+                            "--importance", "--seconds", "0"], err="").out.splitlines()
+        self.assertRegex(lines[0],
+                         r"^heavy rows of 512 weights, with importance, effort fast, 1 thread, \w+ kernels$")
+        self.assertRegex(lines[1], f"^{HEAD}$")
+        self.assertEqual([re.fullmatch(LINE, line)[1] for line in lines[2:]], ["q8_0", "q4_k"])
+
+    def test_speeds(self):
+        args = ["bench", "--types", "q8_0", "--seconds", "0.01", "--threads", "2"]
+        lines = self.check(args, err="").out.splitlines()
+        self.assertRegex(lines[0], ", 2 threads, ")
+        self.assertRegex(lines[1], f"^{HEAD}{SPEEDS}$")
+        self.assertRegex(lines[2], rf"^{LINE} +\d+ +\d+\.\d +\d+\.\d % +\d+ +\d+$")
+        seen = json.loads(self.check([*args, "--json"]).out)["types"][0]
+        self.assertTrue(all(seen[name] > 0 for name in ("encode", "decode", "copy", "encode_share")))
+
+    def test_every_row_length_gets_the_types_that_fit(self):
+        fitting = [t["type"] for t in self.errors("--columns", "96")["types"]]
+        self.assertIn("q8_0", fitting)
+        self.assertFalse([t for t in fitting if t.endswith("_k")])
+
+    def test_every_instruction_set_finds_the_same_errors(self):
+        here = self.errors("--columns", "1024", "--rows", "outlier")
+        scalar = self.errors("--columns", "1024", "--rows", "outlier", env={"LQ_CPU": "scalar"})
+        self.assertEqual(scalar["kernels"], "scalar")
+        self.assertEqual(scalar["types"], here["types"])
+
+    def test_rows_of_a_model(self):
+        folder = self.errors("--rows", "demo/model", "--types", "q4_0,q8_0")
+        self.assertNotIn("columns", folder)
+        self.assertGreater(folder["types"][0]["weights"], 500000)
+        self.check(["convert", "demo/model", "f16", "--quiet"])
+        pair = self.errors("--rows", "f16", "--types", "q4_0,q8_0")
+        self.assertEqual(pair["types"], folder["types"])
+
+    def test_a_model_that_is_not_there(self):
+        self.check_refused(["bench", "--rows", "none.gguf"], "none.gguf: cannot open: No such file or directory", code=1)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -4,6 +4,8 @@
 #     make                 build/llava-quantize
 #     make demo            quantise the demo model, ask both pairs about three pictures, and write a report
 #     make test            all tests
+#     make test-arm64      the kernels for 64-bit ARM, under qemu
+#     make test-avx512     the kernels for AVX-512 alone, where the CPU has it
 #     make install         into PREFIX (default /usr/local), below DESTDIR
 #     make bench           compare with llama-quantize, with plain reading, with bare forward passes
 #     make asan            all tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -30,7 +32,7 @@ LLAMA_TOOLS = $(if $(and $(LQ_LLAMA_ROOT),$(wildcard $(LQ_LLAMA_ROOT)/bin/llama-
 	$$(third_party/llama.sh tools))
 PYTHON = $(firstword $(wildcard /usr/bin/python3) python3)
 
-.PHONY: all demo test install bench asan tsan valgrind fuzz rules coverage clean
+.PHONY: all demo test test-arm64 test-avx512 install bench asan tsan valgrind fuzz rules coverage clean
 .NOTPARALLEL:
 
 all:
@@ -44,6 +46,18 @@ test:
 	@tools/packages.sh build test
 	@tools="$(LLAMA_TOOLS)" && tools/build.sh $(BUILD) "$(LQ_LLAMA_ROOT)" all -DBUILD_TESTING=ON -DLQ_LLAMA_TOOLS="$$tools"
 	@ctest -j$(JOBS) --test-dir $(BUILD) -LE lint --output-on-failure
+
+test-arm64:
+	@tools/packages.sh build arm64
+	@cmake -S tests/codec -B $(BUILD)-arm64 -G Ninja -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/arm64.cmake \
+		-DLQ_WERROR="$${LQ_WERROR:-OFF}" >/dev/null
+	@cmake --build $(BUILD)-arm64
+	@ctest --test-dir $(BUILD)-arm64 --output-on-failure
+
+test-avx512:
+	@tools/packages.sh build test
+	@tools/build.sh $(BUILD) "$(LQ_LLAMA_ROOT)" checkasm -DBUILD_TESTING=ON
+	@$(BUILD)/tests/codec/checkasm --only avx512 || [ $$? = 77 ]
 
 install:
 	@tools/packages.sh build
@@ -95,4 +109,4 @@ fuzz:
 	@ctest -j$(JOBS) --test-dir $(BUILD)-fuzz -L fuzz --output-on-failure
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-coverage $(BUILD)-fuzz
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-coverage $(BUILD)-fuzz $(BUILD)-arm64

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the system packages that a task needs and this machine misses: says what and why first, then calls apt-get.
 #
-#     tools/packages.sh build|test|fuzz|rules|valgrind...
+#     tools/packages.sh build|test|fuzz|rules|valgrind|arm64...
 #
 # What is missing is found by trying it, so that a second run is instant and other systems only get told what they lack.
 set -euo pipefail
@@ -27,6 +27,10 @@ test|libcmocka-dev|runs the unit tests|pkg-config cmocka
 test|python3-numpy|makes models for the tests|$python -c "import numpy"
 test|mandoc|checks the manual pages|command -v mandoc
 test|zsh|tests its completion|zsh --version
+test|libsimde-dev|runs AVX-512 kernels on CPUs without it|echo "#include <simde/x86/avx512.h>" | cc -E -o /dev/null -
+arm64|gcc-aarch64-linux-gnu|compiles for 64-bit ARM|aarch64-linux-gnu-gcc --version
+arm64|libc6-dev-arm64-cross|the C library to compile against|echo "int main(void) { return 0; }" | aarch64-linux-gnu-gcc -static -x c -o /dev/null -
+arm64|qemu-user|runs what was compiled for it|qemu-aarch64 --version
 fuzz|clang|compiles the fuzzers|clang --version
 rules|clang-format|checks the layout of the source|clang-format --version
 rules|clang-tidy|looks for bugs in the source|command -v run-clang-tidy

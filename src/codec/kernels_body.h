@@ -143,7 +143,7 @@ static void q8_0_encode(const struct lq_encode *job)
             uint32_t magnitude = lq_float_bits(src[i]) & 0x7fffffff;
             largest = magnitude > largest ? magnitude : largest;
         }
-        float scale = lq_bits_float(largest) / 127, inverse = scale != 0 ? 1 / scale : 0;
+        float scale = lq_bits_float(largest) / 127, inverse = scale > 0x1p-100f ? 1 / scale : 0;
         uint16_t half = FLOAT_TO_HALF(scale);
         memcpy(dst, &half, sizeof half);
         int8_t values[Q8_0_WEIGHTS];

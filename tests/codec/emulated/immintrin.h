@@ -54,6 +54,8 @@ EMULATED(__m256i, emulated_cvtps_ph, __m512, float, uint16_t, lq_float_to_half(f
 #undef _mm512_cvtepu8_epi32
 #undef _mm512_cvtph_ps
 #undef _mm512_cvtps_ph
+#undef _cvtsh_ss
+#undef _cvtss_sh
 #define _mm512_cvttps_epi32(a) emulated_cvttps_epi32(a)
 #define _mm512_cvtepi32_ps(a) emulated_cvtepi32_ps(a)
 #define _mm512_cvtepi32_epi8(a) emulated_cvtepi32_epi8(a)

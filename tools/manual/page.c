@@ -187,6 +187,6 @@ void manual_put_main_page(FILE *out, const char *date)
     }
     put_exit_status(out);
     fputs(".SH ENVIRONMENT\n.TP\n\\fBLQ_CPU\\fR", out);
-    put_item_text(out,
-                  "which kernels to use where the CPU has them, such as scalar or avx2; each gives the same bytes");
+    put_item_text(
+        out, "which kernels to use where the CPU has them: scalar, avx2, avx512 or neon; each gives the same bytes");
 }

@@ -1,4 +1,5 @@
-/* The codec room against ggml: the format table, every encoder byte for byte, and input made to break encoders. */
+/* The codec room against ggml: the format table, ggml's encoders byte for byte, ours by their error, decoders bit for
+ * bit, and input made to break encoders. */
 #include "codec/encode.h"
 
 #include <fcntl.h>
@@ -61,6 +62,12 @@ static void table_equals_ggml(void **state)
     }
 }
 
+/* Encoders whose choices are ours: the others' bytes are ggml's. */
+static bool is_ours(int type)
+{
+    return type != LQ_TYPE_Q8_0 && lq_kernels()->encode[type] != NULL;
+}
+
 static void encode_equals_ggml(int type, const float *src, const float *importance)
 {
     uint64_t bytes = ROWS * lq_format_row_bytes(type, COLUMNS);
@@ -72,32 +79,130 @@ static void encode_equals_ggml(int type, const float *src, const float *importan
     assert_int_equal(ggml_quantize_chunk((enum ggml_type)type, src, theirs, 0, ROWS, COLUMNS, importance), bytes);
     if (memcmp(ours, theirs, bytes) != 0) fail_msg("%s differs from ggml's bytes", lq_format_name(type));
     assert_true(lq_codec_validate((enum lq_type)type, ours, bytes));
-
-    float *mine = malloc(WEIGHTS * sizeof *mine), *his = malloc(WEIGHTS * sizeof *his);
-    assert_int_equal(lq_codec_decode((enum lq_type)type, ours, mine, WEIGHTS, &err), LQ_OK);
-    if (type != GGML_TYPE_F32) {
-        ggml_get_type_traits((enum ggml_type)type)->to_float(ours, his, WEIGHTS);
-        assert_memory_equal(mine, his, WEIGHTS * sizeof *mine);
-    }
     free(ours);
     free(theirs);
-    free(mine);
-    free(his);
 }
 
-static void every_type_equals_ggml(void **state)
+/* What our decoder makes of blocks is what ggml's does; where that is no number, ours is none either. */
+static void decode_equals_ggml(int type, const uint8_t *blocks, uint64_t n)
+{
+    float *ours = malloc(n * sizeof *ours), *theirs = malloc(n * sizeof *theirs);
+    struct lq_error err = {0};
+    assert_int_equal(lq_codec_decode((enum lq_type)type, blocks, ours, n, &err), LQ_OK);
+    ggml_get_type_traits((enum ggml_type)type)->to_float(blocks, theirs, (int64_t)n);
+    for (uint64_t i = 0; i < n; i++)
+        if (memcmp(&ours[i], &theirs[i], sizeof *ours) != 0 && !(isnan(ours[i]) && isnan(theirs[i])))
+            fail_msg("%s, weight %d: %a against %a", lq_format_name(type), (int)i, (double)ours[i], (double)theirs[i]);
+    free(ours);
+    free(theirs);
+}
+
+enum rows { NORMAL, OUTLIERS, WIDE, ROW_KINDS };
+
+static void fill_rows(enum rows kind, float *src, int n, float importance[COLUMNS])
+{
+    for (int i = 0; i < n; i++)
+        src[i] = (kind == WIDE ? 30.0f : 0.02f) * normal() * (kind != NORMAL && i % 97 == 0 ? 20 : 1);
+    for (int i = 0; i < COLUMNS; i++) importance[i] = (float)(exp(1.5 * normal()) * (kind == OUTLIERS ? 1e6 : 1));
+}
+
+static void ggmls_encoders_give_ggmls_bytes(void **state)
 {
     (void)state;
     float src[WEIGHTS], importance[COLUMNS];
-    for (int round = 0; round < 4; round++) {
-        float spread = round == 3 ? 30.0f : 0.02f;
-        for (int i = 0; i < WEIGHTS; i++) src[i] = spread * normal() * (i % 97 == 0 ? 20 : 1);
-        for (int i = 0; i < COLUMNS; i++) importance[i] = (float)(exp(3 * normal()) * (round == 2 ? 1e6 : 1));
+    for (int kind = 0; kind < ROW_KINDS; kind++) {
+        fill_rows((enum rows)kind, src, WEIGHTS, importance);
         for (int type = 0; type < LQ_TYPE_COUNT; type++) {
-            if (!is_target(type)) continue;
+            if (!is_target(type) || is_ours(type)) continue;
             encode_equals_ggml(type, src, importance);
             if (!demands(type)) encode_equals_ggml(type, src, NULL);
         }
+    }
+}
+
+/* What an error in a weight counts in ggml's encoders where no importance is given. */
+static double implied_weight(int type, const float *src, int i)
+{
+    double x = src[i], squares = 0;
+    switch (type) {
+    case LQ_TYPE_Q2_K: return fabs(x);
+    case LQ_TYPE_Q3_K:
+    case LQ_TYPE_Q6_K:
+    case LQ_TYPE_IQ4_NL:
+    case LQ_TYPE_IQ4_XS: return x * x;
+    case LQ_TYPE_Q4_K:
+    case LQ_TYPE_Q5_K:
+        for (int k = i / 32 * 32; k < i / 32 * 32 + 32; k++) squares += (double)src[k] * src[k];
+        return sqrt(squares / 32) + fabs(x);
+    default: return 1;
+    }
+}
+
+/* The weighted error of blocks as ggml reads them, and that of zeros in their place. */
+static void weighted_error(int type, const uint8_t *blocks, const float *src, int n, const float *importance,
+                           double sums[2])
+{
+    float *back = malloc((size_t)n * sizeof *back);
+    ggml_get_type_traits((enum ggml_type)type)->to_float(blocks, back, n);
+    sums[0] = sums[1] = 0;
+    for (int i = 0; i < n; i++) {
+        double w = importance != NULL ? importance[i % COLUMNS] : implied_weight(type, src, i), d = src[i] - back[i];
+        sums[0] += w * d * d;
+        sums[1] += w * src[i] * src[i];
+    }
+    free(back);
+}
+
+static void error_is_not_above_ggml(int type, const float *src, int n, const float *importance)
+{
+    int rows = n / COLUMNS;
+    uint64_t bytes = (uint64_t)rows * lq_format_row_bytes(type, COLUMNS);
+    uint8_t *blocks = malloc(bytes);
+    struct lq_error err = {0};
+    double ours[2], theirs[2];
+    ggml_quantize_chunk((enum ggml_type)type, src, blocks, 0, rows, COLUMNS, importance);
+    weighted_error(type, blocks, src, n, importance, theirs);
+    static const enum lq_effort efforts[] = {LQ_EFFORT_NORMAL, LQ_EFFORT_BEST};
+    for (int e = 0; e < 2; e++) {
+        if (lq_codec_encode((enum lq_type)type, src, rows, COLUMNS, importance, efforts[e], blocks, &err) != LQ_OK)
+            fail_msg("%s", err.message);
+        assert_true(lq_codec_validate((enum lq_type)type, blocks, bytes));
+        weighted_error(type, blocks, src, n, importance, ours);
+        if (!(ours[0] <= theirs[0]))
+            fail_msg("%s, %s effort, %s importance: %.3g %% above ggml's error", lq_format_name(type),
+                     e == 0 ? "normal" : "best", importance != NULL ? "with" : "without",
+                     100 * (ours[0] / theirs[0] - 1));
+    }
+    decode_equals_ggml(type, blocks, n);
+    free(blocks);
+}
+
+static void our_encoders_come_at_least_as_close(void **state)
+{
+    (void)state;
+    enum { N = 16 * COLUMNS };
+    static float src[N], importance[COLUMNS];
+    for (int kind = 0; kind < ROW_KINDS; kind++) {
+        fill_rows((enum rows)kind, src, N, importance);
+        for (int type = 0; type < LQ_TYPE_COUNT; type++) {
+            if (!is_target(type) || !is_ours(type)) continue;
+            error_is_not_above_ggml(type, src, N, importance);
+            error_is_not_above_ggml(type, src, N, NULL);
+        }
+    }
+}
+
+/* Blocks of random bytes: every scale and every level occurs, and scales that are no numbers. */
+static void decoders_equal_ggml(void **state)
+{
+    (void)state;
+    enum { BYTES = 1 << 16 };
+    static uint8_t blocks[BYTES];
+    for (int i = 0; i < BYTES; i++) blocks[i] = (uint8_t)(uniform() * 256);
+    for (int type = 0; type < LQ_TYPE_COUNT; type++) {
+        if (!is_block_type(type)) continue;
+        const struct lq_format *f = lq_format_get(type);
+        if (lq_kernels()->decode[type] != NULL) decode_equals_ggml(type, blocks, BYTES / f->bytes * f->block);
     }
 }
 
@@ -140,42 +245,55 @@ static float importance_pattern(int kind, int i)
 }
 enum { IMPORTANCE_PATTERNS = 9 };
 
-/* Either bytes with finite scales that decode to finite weights, or a refusal that says why: never an abort. */
-static void survives(int type, const float *src, const float *importance, int kind)
+/* Either bytes with finite scales that decode to finite weights, no farther from the original than zeros are if the
+ * encoder is ours; or a refusal that says why. Never an abort. */
+static void survives(int type, const float *src, const float *importance, enum lq_effort effort, int kind)
 {
     uint64_t bytes = ROWS * lq_format_row_bytes(type, COLUMNS);
     uint8_t *blocks = malloc(bytes);
     float *back = malloc(WEIGHTS * sizeof *back);
     struct lq_error err = {0};
-    enum lq_status status =
-        lq_codec_encode((enum lq_type)type, src, ROWS, COLUMNS, importance, LQ_EFFORT_NORMAL, blocks, &err);
+    enum lq_status status = lq_codec_encode((enum lq_type)type, src, ROWS, COLUMNS, importance, effort, blocks, &err);
     if (status != LQ_OK) {
         if (status != LQ_ERR_UNSUPPORTED) fail_msg("%s, pattern %d: %s", lq_format_name(type), kind, err.message);
         assert_non_null(strstr(err.message, lq_format_name(type)));
     } else {
+        double sums[2] = {0};
         assert_true(lq_codec_validate((enum lq_type)type, blocks, bytes));
         assert_int_equal(lq_codec_decode((enum lq_type)type, blocks, back, WEIGHTS, &err), LQ_OK);
         assert_int_equal(lq_codec_first_bad(back, WEIGHTS), WEIGHTS);
         for (int i = 0; kind == 0 && i < WEIGHTS; i++) assert_true(back[i] == 0);
+        if (is_ours(type) && importance == NULL) weighted_error(type, blocks, src, WEIGHTS, NULL, sums);
+        if (!(sums[0] <= 1.000001 * sums[1]))
+            fail_msg("%s, pattern %d: error %g, of zeros %g", lq_format_name(type), kind, sums[0], sums[1]);
     }
     free(blocks);
     free(back);
 }
 
+static void survives_all(int type, const float *src, enum lq_effort effort, int kind)
+{
+    float importance[COLUMNS];
+    if (!demands(type)) survives(type, src, NULL, effort, kind);
+    for (int k = 0; k < IMPORTANCE_PATTERNS; k++) {
+        for (int i = 0; i < COLUMNS; i++) importance[i] = importance_pattern(k, i);
+        survives(type, src, importance, effort, kind);
+    }
+}
+
 static void odd_values_never_abort(void **state)
 {
     (void)state;
-    float src[WEIGHTS], importance[COLUMNS];
+    float src[WEIGHTS];
     for (int kind = 0; kind < PATTERNS; kind++) {
         for (int i = 0; i < WEIGHTS; i++) src[i] = pattern(kind, i);
         for (int type = 0; type < LQ_TYPE_COUNT; type++) {
             if (!is_target(type)) continue;
             lq_codec_prepare((enum lq_type)type);
-            if (!demands(type)) survives(type, src, NULL, kind);
-            for (int k = 0; k < IMPORTANCE_PATTERNS; k++) {
-                for (int i = 0; i < COLUMNS; i++) importance[i] = importance_pattern(k, i);
-                survives(type, src, importance, kind);
-            }
+            survives_all(type, src, LQ_EFFORT_NORMAL, kind);
+            if (!is_ours(type)) continue;
+            survives_all(type, src, LQ_EFFORT_FAST, kind);
+            survives_all(type, src, LQ_EFFORT_BEST, kind);
         }
     }
 }
@@ -333,7 +451,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(table_equals_ggml),
-        cmocka_unit_test(every_type_equals_ggml),
+        cmocka_unit_test(ggmls_encoders_give_ggmls_bytes),
+        cmocka_unit_test(our_encoders_come_at_least_as_close),
+        cmocka_unit_test(decoders_equal_ggml),
         cmocka_unit_test(odd_values_never_abort),
         cmocka_unit_test(block_without_importance_keeps_its_weights),
         cmocka_unit_test(more_bits_mean_less_error),

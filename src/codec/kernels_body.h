@@ -6,7 +6,7 @@
 #include "codec/half.h"
 #include "codec/kernels.h"
 
-enum { SUMS = 8, HALF_SUMS = 16, Q8_0_WEIGHTS = 32, Q8_0_BYTES = 34, Q4_K_BYTES = 144, Q5_K_BYTES = 176 };
+enum { SUMS = 8, HALF_SUMS = 16, Q8_0_WEIGHTS = 32, Q8_0_BYTES = 34 };
 
 static void f16_to_f32(const uint16_t *src, float *dst, size_t n)
 {
@@ -155,82 +155,7 @@ static void q8_0_encode(const struct lq_encode *job)
     }
 }
 
-static void q8_0_decode(const uint8_t *src, float *dst, size_t n_blocks)
-{
-    for (size_t b = 0; b < n_blocks; b++, src += Q8_0_BYTES, dst += Q8_0_WEIGHTS) {
-        uint16_t half;
-        int8_t values[Q8_0_WEIGHTS];
-        memcpy(&half, src, sizeof half);
-        memcpy(values, src + sizeof half, sizeof values);
-        float scale = HALF_TO_FLOAT(half);
-        for (size_t i = 0; i < Q8_0_WEIGHTS; i++) dst[i] = (float)values[i] * scale;
-    }
-}
-
-/* 32 times scale * byte - minimum. */
-static inline void scale_bytes(const uint8_t bytes[32], float scale, float minimum, float *dst)
-{
-    for (size_t i = 0; i < 32; i += LANES) v_store(dst + i, v_set(scale) * v_load_bytes(bytes + i) - v_set(minimum));
-}
-
-/* Q4_K and Q5_K share these first 16 bytes of a block of 256: two halves, and for each of eight groups of 32 weights a
- * 6-bit scale and a 6-bit minimum. The first four of each fill the lower bits of bytes 0-3 and 4-7; the last four have
- * their lower 4 bits in the halves of bytes 8-11, their upper 2 in the spare bits of the others. Four at a time: no
- * shift here carries a wanted bit from one byte into the next. */
-static void group_scales(const uint8_t *block, float scale[8], float minimum[8])
-{
-    const uint32_t six = 0x3f3f3f3f, lower = 0x0f0f0f0f, upper = 0x30303030;
-    uint16_t half[2];
-    uint32_t packed[3];
-    memcpy(half, block, sizeof half);
-    memcpy(packed, block + 4, sizeof packed);
-    uint32_t four[4] = {packed[0] & six, (packed[2] & lower) | (packed[0] >> 2 & upper), packed[1] & six,
-                        (packed[2] >> 4 & lower) | (packed[1] >> 2 & upper)};
-    uint8_t bytes[16];
-    memcpy(bytes, four, sizeof bytes);
-    float d = HALF_TO_FLOAT(half[0]), m = HALF_TO_FLOAT(half[1]);
-    for (size_t g = 0; g < 8; g++) scale[g] = d * (float)bytes[g];
-    for (size_t g = 0; g < 8; g++) minimum[g] = m * (float)bytes[8 + g];
-}
-
-/* 32 bytes hold a group in their lower halves, the next in their upper. */
-static inline void scale_nibbles(const uint8_t bytes[32], const float scale[2], const float minimum[2], float *dst)
-{
-    uint8_t lower[32], upper[32];
-    for (size_t i = 0; i < 32; i++) lower[i] = bytes[i] & 15;
-    for (size_t i = 0; i < 32; i++) upper[i] = bytes[i] >> 4;
-    scale_bytes(lower, scale[0], minimum[0], dst);
-    scale_bytes(upper, scale[1], minimum[1], dst + 32);
-}
-
-/* Behind the scales, 32 bytes for each pair of groups: the first in their lower halves, the second in the upper. */
-static void q4_k_decode(const uint8_t *src, float *dst, size_t n_blocks)
-{
-    for (size_t b = 0; b < n_blocks; b++, src += Q4_K_BYTES) {
-        float scale[8], minimum[8];
-        group_scales(src, scale, minimum);
-        for (size_t g = 0; g < 8; g += 2, dst += 64) scale_nibbles(src + 16 + 16 * g, scale + g, minimum + g, dst);
-    }
-}
-
-/* As Q4_K, with 32 bytes between: bit g of byte i is the fifth bit of weight i of group g. */
-static void q5_k_decode(const uint8_t *src, float *dst, size_t n_blocks)
-{
-    for (size_t b = 0; b < n_blocks; b++, src += Q5_K_BYTES) {
-        const uint8_t *high = src + 16;
-        float scale[8], minimum[8];
-        group_scales(src, scale, minimum);
-        for (size_t g = 0; g < 8; g += 2, dst += 64) {
-            const uint8_t *q = src + 48 + 16 * g;
-            uint8_t lower[32], upper[32];
-            for (size_t i = 0; i < 32; i++) lower[i] = (uint8_t)((q[i] & 15) | (high[i] >> g & 1) << 4);
-            for (size_t i = 0; i < 32; i++) upper[i] = (uint8_t)(q[i] >> 4 | (high[i] >> (g + 1) & 1) << 4);
-            scale_bytes(lower, scale[g], minimum[g], dst);
-            scale_bytes(upper, scale[g + 1], minimum[g + 1], dst + 32);
-        }
-    }
-}
-
+#include "codec/decode_blocks.h"
 #include "codec/tile.h"
 #include "codec/encode_scale.h"
 

@@ -1,4 +1,4 @@
-"""The same bytes as llama-quantize, with and without importance data, and the same on any CPU.
+"""The same bytes as llama-quantize where ggml encodes, with and without importance data, and the same on any CPU.
 
 The peer of the pinned llama.cpp is found through LQ_LLAMA_BIN; without it the comparison with it is skipped, and
 tests/unit/test_codec.c still compares every type with ggml's encoder.
@@ -13,6 +13,9 @@ import numpy as np
 import models
 from harness import DEMO, CliTest
 
+# Ids of the types whose encoders are ours and find smaller errors than ggml's, so that the bytes differ: q4_0, q4_1,
+# q5_0, q5_1, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4.
+OURS = (2, 3, 6, 7, 10, 11, 12, 13, 14, 20, 23, 39)
 PEER = os.path.join(os.environ.get("LQ_LLAMA_BIN", ""), "llama-quantize")
 
 
@@ -39,19 +42,19 @@ class SameBytes(CliTest):
                     *imatrix])
         subprocess.run([PEER, *imatrix, wide, theirs, kind, "2"], check=True, capture_output=True)
         ours, peers = models.read_gguf(mine)[1], models.read_gguf(theirs)[1]
-        self.assertEqual(sorted(ours), sorted(peers))
-        for name in ours:
-            self.assertEqual(ours[name].type, peers[name].type, name)
-            self.assertTrue(bytes(ours[name].data) == bytes(peers[name].data), f"{kind}: {name}")
+        self.assertEqual({n: t.type for n, t in ours.items()}, {n: t.type for n, t in peers.items()})
+        for name, tensor in ours.items():
+            if tensor.type not in OURS:
+                self.assertTrue(bytes(tensor.data) == bytes(peers[name].data), f"{kind}: {name}")
 
     def test_without_importance(self):
-        for kind in ("Q8_0", "Q4_0", "Q5_1", "Q2_K", "Q4_K_M", "Q6_K", "IQ4_NL", "BF16"):
+        for kind in ("Q8_0", "BF16", "F16", "TQ2_0", "Q4_K_M"):
             self.compare(kind)
 
     def test_with_importance(self):
         imatrix = self.path("imatrix.dat")
         write_imatrix(imatrix, models.read_gguf(self.path("wide.gguf"))[1])
-        for kind in ("Q4_0", "Q4_K_M", "Q3_K_S", "IQ2_XS", "IQ3_XXS", "IQ4_XS"):
+        for kind in ("Q8_0", "IQ2_XS", "IQ3_XXS", "Q4_K_M"):
             self.compare(kind, ("--imatrix", imatrix))
 
 

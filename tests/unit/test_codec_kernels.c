@@ -183,29 +183,6 @@ static void q8_0_equals_ggml(void **state)
     }
 }
 
-/* Blocks of random bytes, so that every scale and every weight occurs; only the two halves are kept finite. */
-static void k_quants_decode_as_ggml(void **state)
-{
-    (void)state;
-    enum { BLOCKS = 512, WEIGHTS = 256, LARGEST = 176 };
-    static const struct {
-        enum ggml_type type;
-        size_t bytes;
-    } formats[] = {{GGML_TYPE_Q4_K, 144}, {GGML_TYPE_Q5_K, 176}};
-    static uint8_t blocks[BLOCKS * LARGEST];
-    static float expected[BLOCKS * WEIGHTS], out[BLOCKS * WEIGHTS];
-    for (size_t t = 0; t < 2; t++) {
-        for (size_t i = 0; i < sizeof blocks; i++) blocks[i] = (uint8_t)random_bits();
-        for (size_t b = 0; b < BLOCKS; b++) {
-            blocks[b * formats[t].bytes + 1] &= 0xbf;
-            blocks[b * formats[t].bytes + 3] &= 0xbf;
-        }
-        ggml_get_type_traits(formats[t].type)->to_float(blocks, expected, BLOCKS * WEIGHTS);
-        lq_kernels_scalar.decode[formats[t].type](blocks, out, BLOCKS);
-        assert_memory_equal(out, expected, sizeof out);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,7 +192,6 @@ int main(void)
         cmocka_unit_test(survey_finds_the_ends),
         cmocka_unit_test(difference_is_the_sum),
         cmocka_unit_test(q8_0_equals_ggml),
-        cmocka_unit_test(k_quants_decode_as_ggml),
         cmocka_unit_test(half_differences_are_nearly_the_sums),
         cmocka_unit_test(largest_16_finds_the_largest),
     };

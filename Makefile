@@ -7,7 +7,7 @@
 #     make test-arm64      the kernels for 64-bit ARM, under qemu
 #     make test-avx512     the kernels for AVX-512 alone, where the CPU has it
 #     make install         into PREFIX (default /usr/local), below DESTDIR
-#     make bench           compare with llama-quantize, with plain reading, with bare forward passes
+#     make bench           compare with llama-quantize, ggml's encoders, plain reading
 #     make asan            all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #     make tsan            all tests but those of the runtime and of slow code without threads under ThreadSanitizer
 #     make valgrind        the same of the command-line tests under valgrind
@@ -68,7 +68,9 @@ bench: all
 	@tools/packages.sh test
 	@tools="$(LLAMA_TOOLS)" && LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$$tools/bin" \
 		$(PYTHON) -B tests/bench/run.py $(BENCH_FLAGS)
+	@LQ_BIN=$(BUILD)/llava-quantize $(PYTHON) -B tests/bench/codec.py
 	@LQ_BIN=$(BUILD)/llava-quantize $(PYTHON) -B tests/bench/verify.py
+	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$(LLAMA_TOOLS)/bin" $(PYTHON) -B tests/bench/encoding.py $(BUILD)/quality
 	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$(LLAMA_TOOLS)/bin" $(PYTHON) -B tests/bench/quality.py $(BUILD)/quality
 
 asan:

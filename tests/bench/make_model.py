@@ -3,14 +3,15 @@
     python3 make_model.py FOLDER [NAME ...]
 
 writes FOLDER/NAME/*.gguf, F16, for each of: language (LLaVA-1.5-7B's decoder with 3 of its 32 blocks, 870 M weights),
-clip (the CLIP-L/14-336 tower and projector), siglip (SigLIP-so400m, whose 4304-wide rows fit no block). Weights are
-normal, with a scale per row and a few outlier columns, which is what real ones look like to an encoder. The same NAME
+clip (the CLIP-L/14-336 tower and projector), siglip (SigLIP-so400m, whose 4304-wide rows fit no block), large (the
+decoder with 12 blocks, three times the bytes; not made unless named). Weights are normal, with a scale per row and a few outlier columns, which is what real ones look like to an encoder. The same NAME
 always gives the same bytes; what is there already is kept.
 """
 import json
 import os
 import struct
 import sys
+import zlib
 
 import numpy as np
 
@@ -101,6 +102,7 @@ MODELS = {
     "language": ("bench.gguf", language),
     "clip": ("mmproj-clip.gguf", lambda: tower("clip", 1024, 4096, 23, 16, 336, 14)),
     "siglip": ("mmproj-siglip.gguf", lambda: tower("siglip", 1152, 4304, 26, 16, 384, 14, class_token=False)),
+    "large": ("bench-large.gguf", lambda: language(blocks=12)),
 }
 
 
@@ -155,12 +157,12 @@ def make(folder, name):
     os.makedirs(os.path.join(folder, name), exist_ok=True)
     path = os.path.join(folder, name, file)
     if not os.path.exists(path):
-        write(path, *shape(), seed=sorted(MODELS).index(name))
+        write(path, *shape(), seed=zlib.crc32(name.encode()))
     return path
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    for wanted in sys.argv[2:] or MODELS:
+    for wanted in sys.argv[2:] or [n for n in MODELS if n != "large"]:
         print(make(sys.argv[1], wanted))

@@ -157,15 +157,20 @@ def table(rows):
     return [line(names), line(["---"] + ["---:"] * (len(names) - 1))] + [line(row.values()) for row in rows]
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description):
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="where pairs, results and the page go")
     parser.add_argument("--model", default=os.path.join(PROJECT, "demo", "model"))
     parser.add_argument("--data", default=os.path.join(PROJECT, "demo", "exam.jsonl"))
     parser.add_argument("--text", default=os.path.join(PROJECT, "demo", "text.txt"))
     parser.add_argument("--limit", type=int, default=0, help="so many pictures instead of all")
-    parser.add_argument("--curve", action="store_true", help="evaluate all of the peer's file types")
     parser.add_argument("--update", action="store_true", help="write tests/regress/results.csv")
+    return parser
+
+
+def arguments():
+    parser = parser_of(__doc__)
+    parser.add_argument("--curve", action="store_true", help="evaluate all of the peer's file types")
     return parser.parse_args()
 
 

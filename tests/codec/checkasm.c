@@ -9,6 +9,7 @@
  * Kernels come from the lists in kernels.h: a new one without a row in check_rows.c does not compile, a new encoder or
  * decoder is found by itself. Like dav1d's program of this name, it tests and times by the same means. */
 #include "checkasm.h"
+#include "lane_ops.h"
 #include "weights.h"
 
 #include <math.h>
@@ -22,8 +23,19 @@
 
 enum { SKIPPED = 77, MOST_PRINTED = 20 };
 
+/* What this program was compiled with. */
+static const struct subject known[] = {
+#if defined(__x86_64__)
+    {&lq_kernels_avx2, lane_ops_avx2, "avx2"},
+    {&lq_kernels_avx512, lane_ops_avx512, "avx512"},
+#elif defined(__aarch64__)
+    {&lq_kernels_neon, lane_ops_neon, "neon"},
+#endif
+};
+
 #ifdef EMULATED_AVX512
 extern const struct lq_kernel_table lq_kernels_avx512_emulated;
+static const struct subject emulated = {&lq_kernels_avx512_emulated, lane_ops_avx512_emulated, "avx512-emulated"};
 #endif
 
 static char running[200];
@@ -109,21 +121,26 @@ void print_times(const char *what, const double *seconds, size_t n, double weigh
     putchar('\n');
 }
 
-/* The tables to look at; all, or the one called `only`. */
+static bool is_here(const struct lq_kernel_table *table)
+{
+    for (size_t i = 0; lq_kernels_at(i) != NULL; i++)
+        if (lq_kernels_at(i) == table) return true;
+    return false;
+}
+
+static void add_subject(struct run *run, const struct subject *subject, const char *only)
+{
+    if (only == NULL || strcmp(only, subject->name) == 0) run->subjects[run->n_subjects++] = *subject;
+}
+
+/* The tables that this machine can run; all, or the one called `only`. */
 static void find_subjects(struct run *run, const char *only)
 {
-    struct subject all[MOST_TABLES];
-    size_t n = 0;
-    for (size_t i = 1; n + 1 < MOST_TABLES && lq_kernels_at(i) != NULL; i++) {
-        all[n].table = lq_kernels_at(i);
-        snprintf(all[n].name, sizeof all[n].name, "%s", all[n].table->name);
-        n++;
-    }
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (is_here(known[i].table)) add_subject(run, &known[i], only);
 #ifdef EMULATED_AVX512
-    all[n++] = (struct subject){&lq_kernels_avx512_emulated, "avx512-emulated"};
+    add_subject(run, &emulated, only);
 #endif
-    for (size_t i = 0; i < n; i++)
-        if (only == NULL || strcmp(only, all[i].name) == 0) run->subjects[run->n_subjects++] = all[i];
 }
 
 static void print_heading(const struct run *run)
@@ -175,6 +192,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < 4; i++) signal((const int[]){SIGSEGV, SIGBUS, SIGILL, SIGFPE}[i], die);
     if (digests != NULL) check_digests(digests, getenv("UPDATE") != NULL);
     random_seed(seed);
+    check_lanes(&run);
     check_rows(&run);
     check_blocks(&run);
     return report(&run);

@@ -13,7 +13,8 @@ enum { MOST_TABLES = 4 };
 /* An instruction set to look at. */
 struct subject {
     const struct lq_kernel_table *table;
-    char name[32];
+    const struct lane_op *ops; /* lane_ops.h */
+    const char *name;
 };
 
 struct run {
@@ -30,6 +31,7 @@ void failed(const char *table, const char *format, ...) __attribute__((format(pr
 /* Compares `bytes` bytes; where `size` is 4 or 8, floats or doubles of that size which are not a number are equal. */
 bool same(const void *found, const void *expected, size_t bytes, size_t size, size_t *where);
 
+void check_lanes(const struct run *run);  /* lanes_<isa>.h */
 void check_rows(const struct run *run);   /* LQ_KERNELS */
 void check_blocks(const struct run *run); /* LQ_ENCODERS, LQ_DECODERS */
 void time_rows(const struct run *run);

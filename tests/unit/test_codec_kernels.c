@@ -183,9 +183,18 @@ static void q8_0_equals_ggml(void **state)
     }
 }
 
+static void environment_forces_kernels(void **state)
+{
+    (void)state;
+    assert_ptr_equal(lq_kernels(), &lq_kernels_scalar);
+    assert_ptr_equal(lq_kernels_at(0), &lq_kernels_scalar);
+}
+
 int main(void)
 {
+    setenv("LQ_CPU", "scalar", 1); /* looked at once, when kernels are first asked for */
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(environment_forces_kernels),
         cmocka_unit_test(half_decodes_by_definition),
         cmocka_unit_test(half_encodes_to_the_nearest),
         cmocka_unit_test(bf16_equals_ggml),

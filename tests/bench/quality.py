@@ -119,7 +119,8 @@ def result_path(options, pair):
 def evaluate(options, pair, original):
     """The result of `eval`, which stays in the folder of results."""
     command = [os.environ["LQ_BIN"], "eval", pair.files["language"], "--against", original.files["language"],
-               "--data", options.data, "--text", options.text, "--json"]
+               "--data", options.data, "--json"]
+    command += ["--text", options.text] if options.text else []
     command += ["--limit", options.limit] if options.limit else []
     print(f"evaluating {pair.maker}{pair.name}", file=sys.stderr)
     result = json.loads(run(*command, stdout=subprocess.PIPE).stdout)

@@ -18,13 +18,16 @@ static const float largest_weight = 0x1p28f, smallest_weight = 0x1p-100f;
 /* NVFP4 has no scale above 448 and would cut what lies beyond 6 * 448 without a word. */
 static const float largest_nvfp4 = 2688;
 
+/* Weights that are looked at, encoded and checked in one go: what one pass reads is still in the processor's cache for
+ * the next. */
+enum { PIECE = 1 << 13 };
+
+/* A call, or the rows of it in hand. */
 struct job {
-    enum lq_type type;
-    const float *src;
-    uint64_t rows, columns;
-    enum lq_effort effort;
-    uint8_t *dst;
-    struct lq_survey survey;
+    const struct lq_format *format;
+    struct lq_encode encode; /* its importance as repaired */
+    uint64_t first_row;
+    float *flushed; /* a row of weights with what ggml's encoders cannot stand taken as zero */
 };
 
 void lq_codec_prepare(enum lq_type type)
@@ -71,99 +74,119 @@ enum lq_status lq_codec_decode(enum lq_type type, const void *src, float *dst, u
     return LQ_OK;
 }
 
-static enum lq_status check_shape(const struct lq_format *f, const struct job *job, const float *importance,
-                                  struct lq_error *err)
+static enum lq_status check_shape(enum lq_type type, uint64_t columns, bool importance, struct lq_error *err)
 {
+    const struct lq_format *f = lq_format_get(type);
     if (f == NULL || (f->flags & LQ_FORMAT_TARGET) == 0)
-        return lq_error_set(err, LQ_ERR_USAGE, "type %s cannot be encoded", lq_format_name(job->type));
-    if (lq_format_row_bytes(job->type, job->columns) == 0)
-        return lq_error_set(err, LQ_ERR_USAGE, "%" PRIu64 " columns do not divide into %s blocks of %u", job->columns,
+        return lq_error_set(err, LQ_ERR_USAGE, "type %s cannot be encoded", lq_format_name(type));
+    if (lq_format_row_bytes(type, columns) == 0)
+        return lq_error_set(err, LQ_ERR_USAGE, "%" PRIu64 " columns do not divide into %s blocks of %u", columns,
                             f->name, f->block);
-    if ((f->flags & LQ_FORMAT_NEEDS_IMPORTANCE) != 0 && importance == NULL)
+    if ((f->flags & LQ_FORMAT_NEEDS_IMPORTANCE) != 0 && !importance)
         return lq_error_set(err, LQ_ERR_USAGE, "%s demands importance data", f->name);
     return LQ_OK;
 }
 
-static enum lq_status overflow(const struct job *job, struct lq_error *err)
+static enum lq_status not_finite_at(const struct job *job, struct lq_error *err)
 {
-    return lq_error_set(err, LQ_ERR_UNSUPPORTED, "weights up to %g overflow %s",
-                        (double)lq_bits_float(job->survey.largest), lq_format_name(job->type));
+    const struct lq_encode *e = &job->encode;
+    uint64_t bad = lq_codec_first_bad(e->src, e->rows * e->columns);
+    return lq_error_set(err, LQ_ERR_FORMAT, "weight %g in row %" PRIu64 ", column %" PRIu64, (double)e->src[bad],
+                        job->first_row + bad / e->columns, bad % e->columns);
 }
 
-static enum lq_status check_weights(struct job *job, struct lq_error *err)
+/* The first magnitude that does not fit. */
+static uint32_t limit_of(enum lq_type type)
 {
-    uint64_t n = job->rows * job->columns;
-    lq_kernels()->survey(job->src, n, &job->survey);
-    if (job->survey.largest < not_finite) return LQ_OK;
-    uint64_t bad = lq_codec_first_bad(job->src, n);
-    return lq_error_set(err, LQ_ERR_FORMAT, "weight %g in row %" PRIu64 ", column %" PRIu64, (double)job->src[bad],
-                        bad / job->columns, bad % job->columns);
-}
-
-static enum lq_status encode_float(const struct job *job, struct lq_error *err)
-{
-    uint64_t n = job->rows * job->columns;
-    const uint32_t f16_limit = 0x477ff000, bf16_limit = 0x7f7f8000; /* the first magnitudes that round to infinity */
-    switch (job->type) {
-    case LQ_TYPE_F16:
-        if (job->survey.largest >= f16_limit) return overflow(job, err);
-        lq_kernels()->f32_to_f16(job->src, (uint16_t *)(void *)job->dst, n);
-        break;
-    case LQ_TYPE_BF16:
-        if (job->survey.largest >= bf16_limit) return overflow(job, err);
-        lq_kernels()->f32_to_bf16(job->src, (uint16_t *)(void *)job->dst, n);
-        break;
-    default: memcpy(job->dst, job->src, n * sizeof *job->src);
-    }
-    return LQ_OK;
-}
-
-static void encode_rows(const struct job *job, const float *src, uint64_t rows, const float *importance, uint8_t *dst)
-{
-    const struct lq_encode own = {src, importance, rows, job->columns, job->effort, dst};
-    if (lq_kernels()->encode[job->type] != NULL) lq_kernels()->encode[job->type](&own);
-    else ggml_quantize_chunk((enum ggml_type)job->type, src, dst, 0, (int64_t)rows, (int64_t)job->columns, importance);
-}
-
-/* Row by row through `scratch`, with what is too small for ggml's divisions taken as zero. */
-static void encode_flushed(const struct job *job, float *scratch, const float *importance)
-{
-    uint64_t row_bytes = lq_format_row_bytes(job->type, job->columns);
-    for (uint64_t r = 0; r < job->rows; r++) {
-        const float *row = job->src + r * job->columns;
-        for (uint64_t i = 0; i < job->columns; i++)
-            scratch[i] = row[i] < smallest_weight && row[i] > -smallest_weight ? 0 : row[i];
-        encode_rows(job, scratch, 1, importance, job->dst + r * row_bytes);
+    switch (type) {
+    case LQ_TYPE_F32: return not_finite;
+    case LQ_TYPE_F16: return 0x477ff000;  /* rounds to infinity */
+    case LQ_TYPE_BF16: return 0x7f7f8000; /* so does this */
+    case LQ_TYPE_NVFP4: return lq_float_bits(largest_nvfp4) + 1;
+    default: return lq_float_bits(largest_weight) + 1;
     }
 }
 
-/* `scratch` holds a row of importance and a row of weights; NULL when neither is needed. */
-static void encode_blocks(const struct job *job, const struct lq_format *f, const float *importance, float *scratch)
+/* Row by row, with what is too small for ggml's divisions taken as zero. */
+static void encode_flushed(const struct job *job)
 {
-    bool demands = (f->flags & LQ_FORMAT_NEEDS_IMPORTANCE) != 0;
-    if (importance != NULL) importance = lq_importance_repair(importance, job->columns, demands, scratch);
-    if (job->survey.smallest < lq_float_bits(smallest_weight)) encode_flushed(job, scratch + job->columns, importance);
-    else encode_rows(job, job->src, job->rows, importance, job->dst);
+    const struct lq_encode *e = &job->encode;
+    uint64_t row_bytes = lq_format_row_bytes(job->format->type, e->columns);
+    for (uint64_t r = 0; r < e->rows; r++) {
+        const float *row = e->src + r * e->columns;
+        for (uint64_t i = 0; i < e->columns; i++)
+            job->flushed[i] = row[i] < smallest_weight && row[i] > -smallest_weight ? 0 : row[i];
+        ggml_quantize_chunk((enum ggml_type)job->format->type, job->flushed, e->dst + r * row_bytes, 0, 1,
+                            (int64_t)e->columns, e->importance);
+    }
+}
+
+static void encode_rows(const struct job *job, uint32_t smallest)
+{
+    const struct lq_encode *e = &job->encode;
+    enum lq_type type = job->format->type;
+    size_t n = e->rows * e->columns;
+    switch (type) {
+    case LQ_TYPE_F32: memcpy(e->dst, e->src, n * sizeof *e->src); break;
+    case LQ_TYPE_F16: lq_kernels()->f32_to_f16(e->src, (uint16_t *)(void *)e->dst, n); break;
+    case LQ_TYPE_BF16: lq_kernels()->f32_to_bf16(e->src, (uint16_t *)(void *)e->dst, n); break;
+    default:
+        if (lq_kernels()->encode[type] != NULL) lq_kernels()->encode[type](e);
+        else if (smallest < lq_float_bits(smallest_weight)) encode_flushed(job);
+        else
+            ggml_quantize_chunk((enum ggml_type)type, e->src, e->dst, 0, (int64_t)e->rows, (int64_t)e->columns,
+                                e->importance);
+    }
+}
+
+static enum lq_status encode_piece(const struct job *job, struct lq_error *err)
+{
+    const struct lq_encode *e = &job->encode;
+    enum lq_type type = job->format->type;
+    struct lq_survey survey;
+    lq_kernels()->survey(e->src, e->rows * e->columns, &survey);
+    if (survey.largest >= not_finite) return not_finite_at(job, err);
+    if (survey.largest < limit_of(type)) {
+        encode_rows(job, survey.smallest);
+        if ((job->format->flags & LQ_FORMAT_FLOAT) != 0) return LQ_OK;
+        if (lq_codec_validate(type, e->dst, e->rows * lq_format_row_bytes(type, e->columns))) return LQ_OK;
+    }
+    return lq_error_set(err, LQ_ERR_UNSUPPORTED, "weights up to %g overflow %s", (double)lq_bits_float(survey.largest),
+                        job->format->name);
+}
+
+static enum lq_status encode_pieces(const struct job *whole, struct lq_error *err)
+{
+    struct job piece = *whole;
+    enum lq_status status = LQ_OK;
+    const struct lq_encode *e = &whole->encode;
+    uint64_t at_once = e->columns < PIECE ? PIECE / e->columns : 1;
+    uint64_t row_bytes = lq_format_row_bytes(whole->format->type, e->columns);
+    for (uint64_t row = 0; row < e->rows && status == LQ_OK; row += at_once) {
+        piece.first_row = row;
+        piece.encode.rows = e->rows - row < at_once ? e->rows - row : at_once;
+        piece.encode.src = e->src + row * e->columns;
+        piece.encode.dst = e->dst + row * row_bytes;
+        status = encode_piece(&piece, err);
+    }
+    return status;
 }
 
 enum lq_status lq_codec_encode(enum lq_type type, const float *src, uint64_t rows, uint64_t columns,
                                const float *importance, enum lq_effort effort, void *dst, struct lq_error *err)
 {
-    struct job job = {.type = type, .src = src, .rows = rows, .columns = columns, .effort = effort, .dst = dst};
-    const struct lq_format *f = lq_format_get(type);
-    enum lq_status status = check_shape(f, &job, importance, err);
-    if (status == LQ_OK) status = check_weights(&job, err);
+    enum lq_status status = check_shape(type, columns, importance != NULL, err);
     if (status != LQ_OK) return status;
-    if ((f->flags & LQ_FORMAT_FLOAT) != 0) return encode_float(&job, err);
-
-    float limit = type == LQ_TYPE_NVFP4 ? largest_nvfp4 : largest_weight;
-    if (job.survey.largest > lq_float_bits(limit)) return overflow(&job, err);
+    struct job job = {.format = lq_format_get(type), .encode = {src, NULL, rows, columns, effort, dst}};
+    bool demands = (job.format->flags & LQ_FORMAT_NEEDS_IMPORTANCE) != 0;
     float *scratch = NULL;
-    if (importance != NULL || job.survey.smallest < lq_float_bits(smallest_weight)) {
+    if ((job.format->flags & LQ_FORMAT_QUANTISED) != 0) {
         if (columns > SIZE_MAX / (2 * sizeof *scratch) || (scratch = malloc(2 * columns * sizeof *scratch)) == NULL)
             return lq_error_set(err, LQ_ERR_MEMORY, "no memory for a row of %" PRIu64 " columns", columns);
+        job.flushed = scratch + columns;
+        if (importance != NULL) job.encode.importance = lq_importance_repair(importance, columns, demands, scratch);
     }
-    encode_blocks(&job, f, importance, scratch);
+    status = encode_pieces(&job, err);
     free(scratch);
-    return lq_codec_validate(type, dst, rows * lq_format_row_bytes(type, columns)) ? LQ_OK : overflow(&job, err);
+    return status;
 }

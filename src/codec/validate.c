@@ -42,6 +42,20 @@ static bool f32_is_finite(const uint8_t *p)
     return (load16(p + 2) & 0x7f80) != 0x7f80;
 }
 
+/* Of which a file may hold thousands of millions; perhaps at an odd address. */
+static bool f32_are_finite(const uint8_t *p, uint64_t n)
+{
+    enum { AT_ONCE = 1024 };
+    float floats[AT_ONCE];
+    struct lq_survey survey = {0};
+    for (uint64_t i = 0; i < n && survey.largest < 0x7f800000; i += AT_ONCE) {
+        uint64_t left = n - i < AT_ONCE ? n - i : AT_ONCE;
+        memcpy(floats, p + i * sizeof *floats, left * sizeof *floats);
+        lq_kernels()->survey(floats, left, &survey);
+    }
+    return survey.largest < 0x7f800000;
+}
+
 static bool f64_is_finite(const uint8_t *p)
 {
     return (load16(p + 6) & 0x7ff0) != 0x7ff0;
@@ -64,11 +78,13 @@ static const struct {
     enum lq_type type;
     bool (*is_finite)(const uint8_t *block);
 } others[] = {
-    {LQ_TYPE_F32, f32_is_finite},     {LQ_TYPE_F64, f64_is_finite},     {LQ_TYPE_Q8_K, f32_is_finite},
-    {LQ_TYPE_MXFP4, mxfp4_is_finite}, {LQ_TYPE_IQ1_M, iq1_m_is_finite},
+    {LQ_TYPE_F64, f64_is_finite},
+    {LQ_TYPE_Q8_K, f32_is_finite},
+    {LQ_TYPE_MXFP4, mxfp4_is_finite},
+    {LQ_TYPE_IQ1_M, iq1_m_is_finite},
 };
 
-/* 16-bit floats, of which a file may hold thousands of millions: the first magnitude that is not finite. */
+/* 16-bit floats: the first magnitude that is not finite. */
 static const struct {
     enum lq_type type;
     uint32_t limit;
@@ -87,6 +103,7 @@ bool lq_codec_validate(enum lq_type type, const void *blocks, uint64_t bytes)
     const struct lq_format *f = lq_format_get(type);
     if (f == NULL || bytes % f->bytes != 0) return false;
     uint64_t n = bytes / f->bytes;
+    if (type == LQ_TYPE_F32) return f32_are_finite(blocks, n);
     for (size_t i = 0; i < sizeof floats_16 / sizeof floats_16[0]; i++)
         if (floats_16[i].type == type) return floats_are_finite(blocks, n, floats_16[i].limit);
     for (size_t i = 0; i < sizeof half_scales / sizeof half_scales[0]; i++)

@@ -124,19 +124,38 @@ static void largest_16_finds_the_largest(void **state)
     }
 }
 
+static bool nearly(double found, double expected)
+{
+    return found == expected || fabs(found / expected - 1) < 2e-6;
+}
+
+/* Over all magnitudes, squares that leave the range of floats on either side among them; from a block's part to many
+ * blocks. */
 static void difference_is_the_sum(void **state)
 {
     (void)state;
     static float w[MANY], q[MANY];
-    fill_weights(w, MANY);
-    fill_weights(q, MANY);
-    double expected[2] = {0}, sums[2] = {0};
-    for (int i = 0; i < MANY; i++) {
-        expected[0] += ((double)w[i] - q[i]) * ((double)w[i] - q[i]);
-        expected[1] += (double)w[i] * w[i];
-    }
-    lq_kernels_scalar.difference(w, q, MANY, sums);
-    assert_true(fabs(sums[0] / expected[0] - 1) < 1e-12 && fabs(sums[1] / expected[1] - 1) < 1e-12);
+    for (int power = -149; power < 128; power += 3)
+        for (int n = 3; n < 600; n += 59) {
+            double expected[2] = {0}, sums[2] = {1, 2};
+            for (int i = 0; i < n; i++) {
+                w[i] = ldexpf((float)(int32_t)random_bits() * 0x1p-31f, power);
+                q[i] = i % 4 == 0 ? w[i] : w[i] * 0.96875f;
+                double a = w[i], d = a - q[i];
+                expected[0] += d * d;
+                expected[1] += a * a;
+            }
+            lq_kernels_scalar.difference(w, q, (size_t)n, sums);
+            assert_true(nearly(sums[0], 1 + expected[0]) && nearly(sums[1], 2 + expected[1]));
+            memset(sums, 0, sizeof sums);
+            lq_kernels_scalar.difference(w, q, (size_t)n, sums);
+            if (!nearly(sums[0], expected[0]) || !nearly(sums[1], expected[1]))
+                fail_msg("2^%d, %d weights: %g and %g", power, n, sums[0] / expected[0], sums[1] / expected[1]);
+        }
+    w[100] = NAN;
+    double sums[2] = {0};
+    lq_kernels_scalar.difference(w, q, 300, sums);
+    assert_true(isnan(sums[0]) && isnan(sums[1]));
 }
 
 static void half_differences_are_nearly_the_sums(void **state)

@@ -21,7 +21,7 @@ struct run {
     struct subject subjects[MOST_TABLES]; /* never the scalar table, which is what they are compared with */
     size_t n_subjects;
     uint64_t seed;
-    bool quick; /* fewer cases, for a processor that is emulated */
+    bool quick; /* fewer cases, for what is emulated or slowed down by sanitizers */
 };
 
 /* Says what is run next, for the message should it fail, even by a fault. */

@@ -32,13 +32,6 @@ static inline struct scale_fit fit_scale(const struct tile *t, size_t n, size_t 
     return fit;
 }
 
-/* numerator / denominator; zero where the denominator is not above zero. */
-static inline vf divide_or_zero(vf numerator, vf denominator)
-{
-    vm sound = v_less(v_set(0), denominator);
-    return v_select(sound, numerator / v_select(sound, denominator, v_set(1)), v_set(0));
-}
-
 static inline vf gain_of(struct scale_fit fit)
 {
     return fit.xl * divide_or_zero(fit.xl, fit.ll);

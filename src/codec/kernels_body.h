@@ -12,6 +12,8 @@
 #include "codec/encode_q8_0.h"
 #include "codec/tile.h"
 #include "codec/encode_scale.h"
+#include "codec/encode_affine.h"
+#include "codec/encode_affine_super.h"
 
 #define LQ_TABLE_OF(isa) LQ_TABLE_OF_(isa)
 #define LQ_TABLE_OF_(isa) lq_kernels_##isa

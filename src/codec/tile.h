@@ -92,6 +92,13 @@ static inline vf v_round(vf a)
     return a + shift - shift;
 }
 
+/* numerator / denominator; zero where the denominator is not above zero. */
+static inline vf divide_or_zero(vf numerator, vf denominator)
+{
+    vm sound = v_less(v_set(0), denominator);
+    return v_select(sound, numerator / v_select(sound, denominator, v_set(1)), v_set(0));
+}
+
 /* f16 as written and read back; a zero is never negative. */
 static inline uint16_t round_to_half(float *f)
 {

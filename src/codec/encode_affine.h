@@ -26,10 +26,11 @@ struct affine_fit {
 };
 
 /* Lines tried for every sub-block: first the weights' range is made to span `first`, `first + step`, ... levels, with the
- * least weight at the lowest one and the greatest at the highest in turn; then come refits of the best. */
+ * least weight at the lowest one and the greatest at the highest in turn; then come refits of the best. Where steps
+ * are negative, scales grow: a line must beat the gain of a finer one by `margin`, a fraction. */
 struct affine_search {
     int n_starts, n_refits;
-    float first, step;
+    float first, step, margin;
 };
 
 /* No more than the format's minima: `ceiling` in terms of x. */
@@ -107,7 +108,7 @@ static inline struct line search_line(const struct tile *t, size_t n, size_t g, 
         struct affine_fit fit = fit_levels(t, n, g, top, inverse, at_zero);
         vf gain;
         struct line refitted = refit(b, fit, &gain);
-        vm better = v_less(most_gain, gain);
+        vm better = v_less(most_gain * v_set(1 + search->margin), gain);
         most_gain = v_select(better, gain, most_gain);
         line.scale = v_select(better, refitted.scale, line.scale);
         line.low = v_select(better, refitted.low, line.low);
@@ -154,15 +155,15 @@ static inline void store_line(struct tile *t, size_t n, size_t g, float top, con
 }
 
 static const struct affine_search q4_1_search[] = {
-    [LQ_EFFORT_NORMAL] = {8, 2, 12.5f, 0.6f},
-    [LQ_EFFORT_FAST] = {1, 1, 15, 0},
-    [LQ_EFFORT_BEST] = {36, 4, 12, 0.2f},
+    [LQ_EFFORT_NORMAL] = {12, 2, 12, 0.6f, 0},
+    [LQ_EFFORT_FAST] = {1, 1, 15, 0, 0},
+    [LQ_EFFORT_BEST] = {36, 4, 12, 0.2f, 0},
 };
 
 static const struct affine_search q5_1_search[] = {
-    [LQ_EFFORT_NORMAL] = {8, 2, 27, 1},
-    [LQ_EFFORT_FAST] = {1, 1, 31, 0},
-    [LQ_EFFORT_BEST] = {36, 4, 26, 0.3f},
+    [LQ_EFFORT_NORMAL] = {12, 2, 27, 0.8f, 0},
+    [LQ_EFFORT_FAST] = {1, 1, 31, 0, 0},
+    [LQ_EFFORT_BEST] = {36, 4, 26, 0.3f, 0},
 };
 
 /* Sub-blocks of 32 weights with levels from 0 to `top`: f16 scale and minimum, the fifth bits where there are any (bit i

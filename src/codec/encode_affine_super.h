@@ -211,21 +211,21 @@ static void store_nibbles(const struct tile *t, size_t at, uint8_t *dst)
 }
 
 static const struct super_search q4_k_search[] = {
-    [LQ_EFFORT_NORMAL] = {{14, 2, 12, 0.5f}, 2},
-    [LQ_EFFORT_FAST] = {{1, 1, 15, 0}, 1},
-    [LQ_EFFORT_BEST] = {{36, 4, 12, 0.2f}, 8},
+    [LQ_EFFORT_NORMAL] = {{16, 1, 17, -0.25f, 1e-5f}, 2},
+    [LQ_EFFORT_FAST] = {{1, 1, 15, 0, 0}, 1},
+    [LQ_EFFORT_BEST] = {{36, 4, 19.2f, -0.2f, 1e-5f}, 8},
 };
 
 static const struct super_search q5_k_search[] = {
-    [LQ_EFFORT_NORMAL] = {{10, 2, 27, 1}, 2},
-    [LQ_EFFORT_FAST] = {{1, 1, 31, 0}, 1},
-    [LQ_EFFORT_BEST] = {{36, 4, 26, 0.3f}, 8},
+    [LQ_EFFORT_NORMAL] = {{12, 2, 33, -0.4f, 0}, 2},
+    [LQ_EFFORT_FAST] = {{1, 1, 31, 0, 0}, 1},
+    [LQ_EFFORT_BEST] = {{36, 4, 36, -0.3f, 0}, 8},
 };
 
 static const struct super_search q2_k_search[] = {
-    [LQ_EFFORT_NORMAL] = {{10, 2, 2.2f, 0.2f}, 2},
-    [LQ_EFFORT_FAST] = {{1, 1, 3, 0}, 1},
-    [LQ_EFFORT_BEST] = {{36, 4, 2, 0.05f}, 8},
+    [LQ_EFFORT_NORMAL] = {{10, 2, 4, -0.2f, 1e-3f}, 2},
+    [LQ_EFFORT_FAST] = {{1, 1, 3, 0, 0}, 1},
+    [LQ_EFFORT_BEST] = {{20, 4, 4.2f, -0.12f, 1e-3f}, 8},
 };
 
 /* q4_k: d, m, 12 bytes of k and j for eight sub-blocks of 32 weights, 128 bytes of levels. */

@@ -42,6 +42,13 @@ static const struct cli_option options[] = {
     {"keep-split", 0, NULL, "split the language half where INPUT's is split", CLI_FLAG, AT(keep_split), 0, 0},
     {"threads", 't', "N", "threads to work with; default: the CPUs this process may use", CLI_NUMBER, AT(threads), 1,
      1024},
+    {"memory", 0, "SIZE",
+     "take at most SIZE of memory, such as 100M or 2G, with fewer threads if need be; default: 250M", CLI_SIZE,
+     AT(memory), 0, 0},
+    {"effort", 0, "normal|fast|best",
+     "how long to search for the smallest error: normal is at or below ggml's, best about as slow as ggml; default: "
+     "normal",
+     CLI_CHOICE, AT(effort), 0, 0},
     {"dry-run", 'n', NULL, "print the plan with sizes; write nothing", CLI_FLAG, AT(dry_run), 0, 0},
     {"save-plan", 0, "FILE", "write the plan as JSON, to be read, edited and used again", CLI_TEXT, AT(save_plan), 0,
      0},

@@ -155,6 +155,8 @@ static struct lq_quantize_options options_of(const struct cli_job *job, const st
         .keep_split = job->keep_split,
         .split_size = job->split_size,
         .threads = job->threads,
+        .effort = (enum lq_effort)job->effort,
+        .memory = job->memory,
         .imatrix = w->imatrix,
     };
 }

@@ -17,6 +17,8 @@ struct cli_job {
     int only;              /* enum lq_half, or -1 */
     uint32_t threads;
     uint64_t split_size; /* bytes; 0: one file for each half */
+    uint64_t memory;     /* bytes; 0: the library's default */
+    int effort;          /* enum lq_effort */
     bool keep_split, dry_run, allow_requantize, force, json, quiet, verbose;
     bool hugging_face_only; /* refuse an input that is GGUF already */
     bool fix_feature_layer; /* convert alone: see fix_feature_layer.h */

@@ -1,7 +1,7 @@
 /* The pipeline: a model and a plan in, a finished pair of files out.
  *
  * Enters: a model, a plan, an output path. Leaves: all files under their final names, or nothing at all.
- * Invariants: bounded memory whatever the tensor; the same bytes for any number of threads; what got its name has been
+ * Invariants: bounded memory whatever the tensor; the input is read once; the same bytes for any number of threads; what got its name has been
  * synced, re-opened and verified.
  *
  *     struct lq_quantize_options options = {.output = "out", .threads = 0};
@@ -19,6 +19,8 @@
 extern "C" {
 #endif
 
+#define LQ_QUANTIZE_MEMORY UINT64_C(250000000)
+
 struct lq_quantize_options {
     const char *output;               /* a folder, or a path ending in ".gguf" */
     bool force;                       /* replace existing output */
@@ -26,6 +28,9 @@ struct lq_quantize_options {
     uint64_t split_size;              /* 0: no limit; else bytes that no language file exceeds, unless it holds one
                                          tensor alone: then the log hook is told */
     unsigned threads;                 /* 0: lq_cpu_count() */
+    enum lq_effort effort;            /* of the encoders that are ours */
+    uint64_t memory;                  /* bytes that the process may take, as far as this run decides it: it works with
+                                         fewer threads to stay below; 0: LQ_QUANTIZE_MEMORY */
     const struct lq_imatrix *imatrix; /* the one the plan was built with, or NULL */
     const struct lq_hooks *hooks;     /* may be NULL */
 };
@@ -61,7 +66,8 @@ void lq_quantize_files_free(struct lq_quantize_file *files, size_t n);
 
 /* Widens entries of `plan` where the data overflow the planned type's scales (with the reason). Replaces only files of
  * the very names that it writes: an earlier output of the same name that was split otherwise stays, and the log hook is
- * told. */
+ * told. Errors: besides those of reading, encoding and writing, LQ_ERR_MEMORY where one thread alone needs more than
+ * options->memory (the message says how much). */
 enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan,
                            const struct lq_quantize_options *options, struct lq_quantize_result *result,
                            struct lq_error *err);

@@ -105,6 +105,21 @@ static enum lq_status read_permuted(const struct lq_origin *o, uint64_t unit, ui
     return status;
 }
 
+bool lq_model_prefetch(const struct lq_tensor *tensor, uint64_t first_row, uint64_t n_rows)
+{
+    const struct lq_origin *o = tensor->origin;
+    if (tensor->rows == 0 || o->head_rows != 0) return false;
+    uint64_t row_bytes = tensor->bytes / tensor->rows;
+    return lq_source_prefetch(o->source, o->tensor, first_row * row_bytes, n_rows * row_bytes);
+}
+
+void lq_model_forget(const struct lq_tensor *tensor, uint64_t first_row, uint64_t n_rows)
+{
+    const struct lq_origin *o = tensor->origin;
+    uint64_t row_bytes = tensor->bytes / tensor->rows;
+    lq_source_forget(o->source, o->tensor, first_row * row_bytes, n_rows * row_bytes);
+}
+
 enum lq_status lq_model_read(const struct lq_model *model, const struct lq_tensor *tensor, uint64_t first_row,
                              uint64_t n_rows, void *dst, struct lq_error *err)
 {

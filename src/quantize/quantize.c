@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* One call of lq_quantize. */
 struct run {
@@ -16,6 +17,7 @@ struct run {
     struct lq_plan *plan;
     const struct lq_quantize_options *options;
     unsigned threads;
+    uint64_t resident; /* memory that the process took before */
     struct lq_output *output;
     struct lq_meter meter;
     struct lq_content content; /* everything written, in order */
@@ -41,6 +43,16 @@ static uint64_t input_bytes(const struct lq_plan *plan)
     uint64_t total = 0;
     for (size_t i = 0; i < plan->n_entries; i++) total += plan->entries[i].tensor->bytes;
     return total;
+}
+
+/* 0 where the system does not tell. */
+static uint64_t resident_bytes(void)
+{
+    unsigned long long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f == NULL || fscanf(f, "%*u %llu", &pages) != 1) pages = 0;
+    if (f != NULL) fclose(f);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static void say(const struct run *run, enum lq_log_level level, const char *message)
@@ -91,7 +103,10 @@ static enum lq_status encode_half(struct run *run, enum lq_half half, struct lq_
                            .files = run->result.files,
                            .first = r.first,
                            .imatrix = run->options->imatrix,
-                           .meter = &run->meter};
+                           .meter = &run->meter,
+                           .effort = run->options->effort,
+                           .memory = run->options->memory > 0 ? run->options->memory : LQ_QUANTIZE_MEMORY,
+                           .resident = run->resident};
     enum lq_status status = lq_work_run(&work, run->threads, err);
     run->widened = status == LQ_OK && work.n_overflowed > 0;
     if (run->widened) status = widen(run, &work, r, err);
@@ -212,6 +227,7 @@ enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan,
 {
     struct run run = {.model = model, .plan = plan, .options = options};
     run.threads = options->threads > 0 ? options->threads : lq_cpu_count();
+    run.resident = resident_bytes();
     lq_meter_init(&run.meter, options->hooks, input_bytes(plan));
     enum lq_status status = allocate(&run, err);
     if (status == LQ_OK) status = encode(&run, err);

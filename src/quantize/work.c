@@ -7,16 +7,20 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { MEASURED_AT_ONCE = 4096 }; /* weights; every block size divides it */
+enum {
+    MEASURED_AT_ONCE = 4096, /* weights; every block size divides it */
+    PIECE_WEIGHTS = 1 << 15, /* read, decoded, encoded and measured while they are in the processor's cache */
+};
 
-/* One item in hand. */
+/* One item in hand, and the rows of it that are worked on: a piece. */
 struct task {
     struct lq_work *work;
     struct lq_item *item;
     const struct lq_plan_entry *entry;
     const struct lq_tensor *tensor;
     struct lq_scratch *scratch;
-    uint64_t weights;
+    uint64_t first_row, n_rows, weights;
+    unsigned char *coded; /* where the piece belongs within the item */
 };
 
 static bool can_decode(enum lq_type type)
@@ -30,7 +34,7 @@ static enum lq_status not_finite(const struct task *task, struct lq_error *err)
     uint64_t at = lq_codec_first_bad(task->scratch->weights, task->weights);
     return lq_error_set(err, LQ_ERR_FORMAT,
                         "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " is %g: weights must be finite",
-                        task->work->half->path, t->name, task->item->first_row + at / t->ne[0], at % t->ne[0],
+                        task->work->half->path, t->name, task->first_row + at / t->ne[0], at % t->ne[0],
                         (double)task->scratch->weights[at]);
 }
 
@@ -48,13 +52,14 @@ static enum lq_status check_copy(const struct task *task, struct lq_error *err)
     const struct lq_scratch *s = task->scratch;
     enum lq_type type = task->tensor->type;
     if (!can_decode(type)) {
-        if (lq_codec_validate(type, s->raw, task->weights / lq_format_get(type)->block * lq_format_get(type)->bytes))
+        if (lq_codec_validate(type, task->coded,
+                              task->weights / lq_format_get(type)->block * lq_format_get(type)->bytes))
             return LQ_OK;
         return lq_error_set(err, LQ_ERR_FORMAT,
                             "%s: tensor '%s': rows from %" PRIu64 " hold a value that is not finite",
-                            task->work->half->path, task->tensor->name, task->item->first_row);
+                            task->work->half->path, task->tensor->name, task->first_row);
     }
-    enum lq_status status = lq_codec_decode(type, s->raw, s->weights, task->weights, err);
+    enum lq_status status = lq_codec_decode(type, task->coded, s->weights, task->weights, err);
     if (status != LQ_OK) return status;
     if (lq_codec_first_bad(s->weights, task->weights) < task->weights) return not_finite(task, err);
     lq_codec_difference(s->weights, s->weights, task->weights, task->item->sums);
@@ -68,8 +73,7 @@ static enum lq_status measure(const struct task *task, struct lq_error *err)
     const struct lq_format *f = lq_format_get(task->entry->type);
     for (uint64_t done = 0; done < task->weights; done += MEASURED_AT_ONCE) {
         uint64_t left = task->weights - done, n = left < MEASURED_AT_ONCE ? left : MEASURED_AT_ONCE;
-        enum lq_status status =
-            lq_codec_decode(f->type, task->scratch->coded + done / f->block * f->bytes, back, n, err);
+        enum lq_status status = lq_codec_decode(f->type, task->coded + done / f->block * f->bytes, back, n, err);
         if (status != LQ_OK) return status;
         lq_codec_difference(task->scratch->weights + done, back, n, task->item->sums);
     }
@@ -81,8 +85,8 @@ static enum lq_status encode(const struct task *task, struct lq_error *err)
     const struct lq_scratch *s = task->scratch;
     enum lq_status status = lq_codec_decode(task->tensor->type, s->raw, s->weights, task->weights, err);
     if (status == LQ_OK)
-        status = lq_codec_encode(task->entry->type, s->weights, task->item->n_rows, task->tensor->ne[0],
-                                 importance_of(task), LQ_EFFORT_NORMAL, s->coded, err);
+        status = lq_codec_encode(task->entry->type, s->weights, task->n_rows, task->tensor->ne[0], importance_of(task),
+                                 task->work->effort, task->coded, err);
     if (status == LQ_ERR_FORMAT) return not_finite(task, err);
     if (status == LQ_OK) status = measure(task, err);
     if (status != LQ_OK && status != LQ_ERR_UNSUPPORTED)
@@ -100,24 +104,58 @@ static enum lq_status store(const struct task *task, const void *data, uint64_t 
     return lq_output_write(work->output, file, entry - work->files[file].first, offset, data, size, err);
 }
 
-static enum lq_status process(const struct task *task, struct lq_error *err)
+static enum lq_status process_piece(const struct task *task, struct lq_error *err)
+{
+    bool copy = task->entry->type == task->tensor->type;
+    unsigned char *raw = copy ? task->coded : task->scratch->raw;
+    enum lq_status status = lq_model_read(task->work->model, task->tensor, task->first_row, task->n_rows, raw, err);
+    if (status != LQ_OK) return status;
+    return copy ? check_copy(task, err) : encode(task, err);
+}
+
+static uint64_t rows_per_piece(const struct lq_tensor *tensor)
+{
+    return tensor->ne[0] < PIECE_WEIGHTS ? PIECE_WEIGHTS / tensor->ne[0] : 1;
+}
+
+static enum lq_status process_pieces(struct task *task, uint64_t row_bytes, struct lq_error *err)
+{
+    const struct lq_item *item = task->item;
+    uint64_t step = rows_per_piece(task->tensor);
+    enum lq_status status = LQ_OK;
+    for (uint64_t row = 0; row < item->n_rows && status == LQ_OK; row += step) {
+        task->first_row = item->first_row + row;
+        task->n_rows = item->n_rows - row < step ? item->n_rows - row : step;
+        task->weights = task->n_rows * task->tensor->ne[0];
+        task->coded = task->scratch->coded + row * row_bytes;
+        status = process_piece(task, err);
+    }
+    return status;
+}
+
+static enum lq_status process(struct task *task, struct lq_error *err)
 {
     struct lq_item *item = task->item;
+    uint64_t row_bytes = lq_format_row_bytes(task->entry->type, task->tensor->ne[0]), size = item->n_rows * row_bytes;
     item->sums[0] = item->sums[1] = 0;
-    enum lq_status status =
-        lq_model_read(task->work->model, task->tensor, item->first_row, item->n_rows, task->scratch->raw, err);
-    if (status != LQ_OK) return status;
-    bool copy = task->entry->type == task->tensor->type;
-    status = copy ? check_copy(task, err) : encode(task, err);
+    enum lq_status status = process_pieces(task, row_bytes, err);
+    if (atomic_load(&item->fetched)) lq_model_forget(task->tensor, item->first_row, item->n_rows);
     if (status == LQ_ERR_UNSUPPORTED) {
         atomic_store(&task->work->overflowed[item->entry], true);
         return LQ_OK;
     }
     if (status != LQ_OK) return status;
-    const unsigned char *bytes = copy ? task->scratch->raw : task->scratch->coded;
-    uint64_t row_bytes = lq_format_row_bytes(task->entry->type, task->tensor->ne[0]), size = item->n_rows * row_bytes;
-    item->hash = XXH3_128bits(bytes, size);
-    return store(task, bytes, item->first_row * row_bytes, size, err);
+    item->hash = XXH3_128bits(task->scratch->coded, size);
+    return store(task, task->scratch->coded, item->first_row * row_bytes, size, err);
+}
+
+/* The kernel brings in what comes after the items in hand, so that even one worker need not wait for a disk. */
+static void fetch_ahead(struct lq_work *work, size_t index)
+{
+    if (index >= work->items.n) return;
+    struct lq_item *item = &work->items.items[index];
+    const struct lq_tensor *tensor = work->entries[item->entry].tensor;
+    if (lq_model_prefetch(tensor, item->first_row, item->n_rows)) atomic_store(&item->fetched, true);
 }
 
 static enum lq_status run_item(void *data, size_t index, unsigned worker, struct lq_error *err)
@@ -125,7 +163,9 @@ static enum lq_status run_item(void *data, size_t index, unsigned worker, struct
     struct lq_work *work = data;
     struct lq_item *item = &work->items.items[index];
     const struct lq_plan_entry *entry = &work->entries[item->entry];
-    struct task task = {work, item, entry, entry->tensor, &work->scratch[worker], item->n_rows * entry->tensor->ne[0]};
+    struct task task = {.work = work, .item = item, .entry = entry, .tensor = entry->tensor};
+    task.scratch = &work->scratch[worker];
+    fetch_ahead(work, index + work->n_scratch);
     enum lq_status status = lq_meter_check(work->meter, err);
     if (status == LQ_OK && !atomic_load(&work->overflowed[item->entry])) status = process(&task, err);
     if (status == LQ_OK)
@@ -144,11 +184,40 @@ static void size_buffers(struct lq_work *work)
     for (size_t i = 0; i < work->items.n; i++) {
         const struct lq_item *item = &work->items.items[i];
         const struct lq_plan_entry *entry = &work->entries[item->entry];
-        uint64_t columns = entry->tensor->ne[0];
-        work->raw_bytes = larger(work->raw_bytes, item->n_rows * lq_format_row_bytes(entry->tensor->type, columns));
+        uint64_t columns = entry->tensor->ne[0], rows = rows_per_piece(entry->tensor);
+        if (rows > item->n_rows) rows = item->n_rows;
+        work->raw_bytes = larger(work->raw_bytes, rows * lq_format_row_bytes(entry->tensor->type, columns));
         work->coded_bytes = larger(work->coded_bytes, item->n_rows * lq_format_row_bytes(entry->type, columns));
-        work->weights = larger(work->weights, item->n_rows * columns);
+        work->weights = larger(work->weights, rows * columns);
     }
+}
+
+static uint64_t bytes_per_worker(const struct lq_work *work)
+{
+    return work->raw_bytes + work->coded_bytes + work->weights * sizeof(float);
+}
+
+/* Rounded up. */
+static uint64_t megabytes(uint64_t bytes)
+{
+    return bytes / 1000000 + (bytes % 1000000 != 0);
+}
+
+/* As many workers as there are threads and items for, and memory. */
+static enum lq_status count_workers(const struct lq_work *work, unsigned threads, unsigned *workers,
+                                    struct lq_error *err)
+{
+    uint64_t each = bytes_per_worker(work), left = work->memory > work->resident ? work->memory - work->resident : 0;
+    uint64_t fit = left / (each > 0 ? each : 1);
+    if (fit == 0)
+        return lq_error_set(
+            err, LQ_ERR_MEMORY,
+            "%s: one thread needs %" PRIu64 " MB besides the %" PRIu64 " MB of the program, more than the "
+            "memory allowed: allow at least %" PRIu64 "M",
+            work->half->path, megabytes(each), megabytes(work->resident), megabytes(each + work->resident));
+    *workers = threads < work->items.n ? threads : (unsigned)work->items.n;
+    if (*workers > fit) *workers = (unsigned)fit;
+    return LQ_OK;
 }
 
 static enum lq_status allocate(struct lq_work *work, unsigned workers, struct lq_error *err)
@@ -166,7 +235,7 @@ static enum lq_status allocate(struct lq_work *work, unsigned workers, struct lq
     }
     if (complete) return LQ_OK;
     return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %u workers of %" PRIu64 " bytes each", workers,
-                        work->raw_bytes + work->coded_bytes + work->weights * sizeof(float));
+                        bytes_per_worker(work));
 }
 
 enum lq_status lq_work_run(struct lq_work *work, unsigned threads, struct lq_error *err)
@@ -174,10 +243,12 @@ enum lq_status lq_work_run(struct lq_work *work, unsigned threads, struct lq_err
     enum lq_status status = lq_items_build(&work->items, work->half->path, work->entries, work->n_entries, err);
     if (status != LQ_OK || work->items.n == 0) return status;
     size_buffers(work);
-    status = allocate(work, threads < work->items.n ? threads : (unsigned)work->items.n, err);
+    unsigned workers = 0;
+    status = count_workers(work, threads, &workers, err);
+    if (status == LQ_OK) status = allocate(work, workers, err);
     if (status != LQ_OK) return status;
     for (size_t i = 0; i < work->n_entries; i++) lq_codec_prepare(work->entries[i].type);
-    status = lq_pool_run(threads, work->items.n, run_item, work, err);
+    status = lq_pool_run(workers, work->items.n, run_item, work, err);
     for (size_t i = 0; i < work->n_entries; i++) work->n_overflowed += atomic_load(&work->overflowed[i]);
     return status;
 }

@@ -2,8 +2,8 @@
  *
  * Enters: a half, its entries with their types, an output whose headers stand. Leaves: the encoded data in the output,
  * a hash and error sums per item, and which entries' weights overflow their type.
- * Invariants: memory is three buffers of one item for each worker; what an item leaves depends on nothing but its
- * input.
+ * Invariants: memory is, for each worker, an item encoded and a piece of it as read and as numbers; what an item leaves
+ * depends on nothing but its input.
  *
  *     struct lq_work work = {.model = m, .half = h, .entries = e, .n_entries = n, .output = o, .files = f, ...};
  *     if (lq_work_run(&work, threads, &err) == LQ_OK && work.n_overflowed == 0) ...
@@ -20,8 +20,8 @@
 #include <stdatomic.h>
 
 struct lq_scratch {
-    unsigned char *raw, *coded;
-    float *weights;
+    unsigned char *raw, *coded; /* of a piece, of an item */
+    float *weights;             /* of a piece */
 };
 
 struct lq_work {
@@ -34,6 +34,8 @@ struct lq_work {
     size_t first;                         /* the plan's number of entries[0] */
     const struct lq_imatrix *imatrix;     /* NULL: none */
     struct lq_meter *meter;
+    enum lq_effort effort;
+    uint64_t memory, resident; /* bytes that the process may take, and that it took before the run */
 
     struct lq_items items;   /* from here on: set by lq_work_run */
     atomic_bool *overflowed; /* one per entry: its weights do not fit its type */
@@ -44,7 +46,7 @@ struct lq_work {
 };
 
 /* Errors: LQ_ERR_FORMAT for a weight that is not finite (file, tensor, row, column), LQ_ERR_CANCELLED, LQ_ERR_IO,
- * LQ_ERR_MEMORY. An overflow is no error: the rest of the half is still looked at, so that one pass finds all of them,
+ * LQ_ERR_MEMORY (also: one worker needs more than `memory`). An overflow is no error: the rest of the half is still looked at, so that one pass finds all of them,
  * and the output is of no use. Release in any case. */
 enum lq_status lq_work_run(struct lq_work *work, unsigned threads, struct lq_error *err);
 void lq_work_release(struct lq_work *work);

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -184,6 +185,35 @@ enum lq_status lq_source_read(const struct lq_source *source, const struct lq_so
                             "%s: tensor '%s': bytes %" PRIu64 " and %" PRIu64 " more asked of %" PRIu64, source->path,
                             tensor->name, offset, n, tensor->bytes);
     return lq_file_read(source->fd, source->path, tensor->offset + offset, dst, n, err);
+}
+
+/* False, too, where that cannot be told. */
+static bool is_cached(int fd, uint64_t offset, uint64_t n)
+{
+    unsigned char resident[1024];
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), first = offset / page * page, bytes = offset + n - first;
+    uint64_t pages = (bytes + page - 1) / page;
+    if (pages > sizeof resident) return false;
+    void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, (off_t)first);
+    if (map == MAP_FAILED) return false;
+    bool all = mincore(map, bytes, resident) == 0;
+    for (uint64_t i = 0; i < pages && all; i++) all = (resident[i] & 1) != 0;
+    munmap(map, bytes);
+    return all;
+}
+
+bool lq_source_prefetch(const struct lq_source *source, const struct lq_source_tensor *tensor, uint64_t offset,
+                        uint64_t n)
+{
+    if (n == 0 || is_cached(source->fd, tensor->offset + offset, n)) return false;
+    posix_fadvise(source->fd, (off_t)(tensor->offset + offset), (off_t)n, POSIX_FADV_WILLNEED);
+    return true;
+}
+
+void lq_source_forget(const struct lq_source *source, const struct lq_source_tensor *tensor, uint64_t offset,
+                      uint64_t n)
+{
+    posix_fadvise(source->fd, (off_t)(tensor->offset + offset), (off_t)n, POSIX_FADV_DONTNEED);
 }
 
 bool lq_source_is_gguf(const char *path)

@@ -122,10 +122,11 @@ bool lq_model_has_key(const struct lq_model_half *half, const char *key);
  * Thread-safe: positioned reads only. Errors: LQ_ERR_IO (also a file that shrank). */
 enum lq_status lq_model_read(const struct lq_model *model, const struct lq_tensor *tensor, uint64_t first_row,
                              uint64_t n_rows, void *dst, struct lq_error *err);
-/* Has the kernel fetch rows of the tensor that will be read soon. False where there is no need (they are in memory), or
- * no way: their place in the file is not theirs alone. Where it was true, lq_model_forget of the same rows, once they
- * have been read, gives the memory back. Thread-safe. */
-bool lq_model_prefetch(const struct lq_tensor *tensor, uint64_t first_row, uint64_t n_rows);
+/* For rows that are not in memory: has the kernel fetch those that will be read soon, and drop those that will not be
+ * read again. lq_model_is_cached is true for rows that lie in memory, and for those whose place in the file is not theirs
+ * alone: better left as they are. Thread-safe; the rows must exist. */
+bool lq_model_is_cached(const struct lq_tensor *tensor, uint64_t first_row, uint64_t n_rows);
+void lq_model_prefetch(const struct lq_tensor *tensor, uint64_t first_row, uint64_t n_rows);
 void lq_model_forget(const struct lq_tensor *tensor, uint64_t first_row, uint64_t n_rows);
 /* The same rows as numbers, n_rows * ne[0] of them. Errors: also LQ_ERR_USAGE for a type without weights (i8, f64, ...)
  * and LQ_ERR_MEMORY. */

@@ -1,5 +1,6 @@
 #include "llava_quantize/model.h"
 
+#include <fcntl.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,19 +106,29 @@ static enum lq_status read_permuted(const struct lq_origin *o, uint64_t unit, ui
     return status;
 }
 
-bool lq_model_prefetch(const struct lq_tensor *tensor, uint64_t first_row, uint64_t n_rows)
+bool lq_model_is_cached(const struct lq_tensor *tensor, uint64_t first_row, uint64_t n_rows)
 {
     const struct lq_origin *o = tensor->origin;
-    if (tensor->rows == 0 || o->head_rows != 0) return false;
+    if (tensor->rows == 0 || o->head_rows != 0) return true;
     uint64_t row_bytes = tensor->bytes / tensor->rows;
-    return lq_source_prefetch(o->source, o->tensor, first_row * row_bytes, n_rows * row_bytes);
+    return lq_source_is_cached(o->source, o->tensor, first_row * row_bytes, n_rows * row_bytes);
+}
+
+static void advise(const struct lq_tensor *tensor, uint64_t first_row, uint64_t n_rows, int advice)
+{
+    const struct lq_origin *o = tensor->origin;
+    uint64_t row_bytes = tensor->bytes / tensor->rows;
+    lq_source_advise(o->source, o->tensor, first_row * row_bytes, n_rows * row_bytes, advice);
+}
+
+void lq_model_prefetch(const struct lq_tensor *tensor, uint64_t first_row, uint64_t n_rows)
+{
+    advise(tensor, first_row, n_rows, POSIX_FADV_WILLNEED);
 }
 
 void lq_model_forget(const struct lq_tensor *tensor, uint64_t first_row, uint64_t n_rows)
 {
-    const struct lq_origin *o = tensor->origin;
-    uint64_t row_bytes = tensor->bytes / tensor->rows;
-    lq_source_forget(o->source, o->tensor, first_row * row_bytes, n_rows * row_bytes);
+    advise(tensor, first_row, n_rows, POSIX_FADV_DONTNEED);
 }
 
 enum lq_status lq_model_read(const struct lq_model *model, const struct lq_tensor *tensor, uint64_t first_row,

@@ -43,7 +43,7 @@ static uint32_t alignment_of(const struct lq_model *model, const struct lq_quant
 /* The first file of a half carries its metadata, the others say where they belong. Release in any case. */
 static enum lq_status build_metadata(struct lq_kvs *out, const struct lq_quantize_file *file,
                                      const struct lq_model *model, const struct lq_plan *plan,
-                                     const struct lq_imatrix *imatrix, struct lq_error *err)
+                                     const struct lq_quantize_options *options, struct lq_error *err)
 {
     const struct lq_model_half *half = model->half[file->half];
     if (file->number > 1) return lq_metadata_build_shard(out, file->number, file->count, half->n_tensors, err);
@@ -51,19 +51,19 @@ static enum lq_status build_metadata(struct lq_kvs *out, const struct lq_quantiz
     size_t first = first_entry(plan, file->half);
     part.entries += first;
     part.n_entries = end_of_entries(plan, first) - first;
-    enum lq_status status = lq_metadata_build(out, model, half, &part, imatrix, err);
+    enum lq_status status = lq_metadata_build(out, model, half, &part, options, err);
     if (status != LQ_OK || file->count == 1) return status;
     return lq_metadata_set_shard(out, 1, file->count, half->n_tensors, err);
 }
 
 enum lq_status lq_files_begin(struct lq_output *output, const struct lq_quantize_file *files, size_t index,
                               const struct lq_model *model, const struct lq_plan *plan,
-                              const struct lq_imatrix *imatrix, struct lq_error *err)
+                              const struct lq_quantize_options *options, struct lq_error *err)
 {
     const struct lq_quantize_file *file = &files[index];
     struct lq_kvs kvs = {0};
     struct lq_output_tensor *tensors = calloc(file->n + 1, sizeof *tensors);
-    enum lq_status status = tensors != NULL ? build_metadata(&kvs, file, model, plan, imatrix, err)
+    enum lq_status status = tensors != NULL ? build_metadata(&kvs, file, model, plan, options, err)
                                             : lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu tensors", file->n);
     if (status != LQ_OK) goto done;
     for (size_t i = 0; i < file->n; i++) {
@@ -84,7 +84,7 @@ static enum lq_status begin_size(struct lq_layout_size *size, const struct cut *
                                  const struct lq_quantize_file *file, struct lq_error *err)
 {
     struct lq_kvs kvs = {0};
-    enum lq_status status = build_metadata(&kvs, file, cut->model, cut->plan, cut->options->imatrix, err);
+    enum lq_status status = build_metadata(&kvs, file, cut->model, cut->plan, cut->options, err);
     if (status == LQ_OK) lq_layout_size_begin(size, &kvs, alignment_of(cut->model, file));
     lq_kvs_release(&kvs);
     return status;

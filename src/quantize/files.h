@@ -13,6 +13,6 @@
 /* Lays out the output's file `index`, which is files[index], with the types that the plan gives now. */
 enum lq_status lq_files_begin(struct lq_output *output, const struct lq_quantize_file *files, size_t index,
                               const struct lq_model *model, const struct lq_plan *plan,
-                              const struct lq_imatrix *imatrix, struct lq_error *err);
+                              const struct lq_quantize_options *options, struct lq_error *err);
 
 #endif

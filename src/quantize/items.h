@@ -10,7 +10,6 @@
 
 #include "llava_quantize/plan.h"
 
-#include <stdatomic.h>
 #include <xxhash.h>
 
 enum {
@@ -21,9 +20,9 @@ enum {
 struct lq_item {
     size_t entry; /* within the half */
     uint64_t first_row, n_rows;
-    XXH128_hash_t hash;  /* of the encoded bytes */
-    double sums[2];      /* sum (w - q)^2, sum w^2 */
-    atomic_bool fetched; /* its rows came into memory for this run's sake */
+    XXH128_hash_t hash; /* of the encoded bytes */
+    double sums[2];     /* sum (w - q)^2, sum w^2 */
+    bool fetched;       /* its rows come into memory for this run's sake */
 };
 
 struct lq_items {

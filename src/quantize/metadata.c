@@ -11,8 +11,11 @@ enum { SOURCE_BYTES = 200, FILE_BYTES = 128, PLAN_BYTES = 896 };
 static const char placeholder[] = "00000000000000000000000000000000"; /* the pair id, known when all is encoded */
 
 /* Keys of an earlier run, written again behind the others. */
-static const char *const ours[] = {"general.quantized_by", "llava_quantize.pair_id", "llava_quantize.source",
-                                   "llava_quantize.recipe", "llava_quantize.plan"};
+static const char *const ours[] = {"general.quantized_by",  "llava_quantize.pair_id", "llava_quantize.source",
+                                   "llava_quantize.recipe", "llava_quantize.plan",    "llava_quantize.effort"};
+
+static const char *const efforts[] = {
+    [LQ_EFFORT_NORMAL] = "normal", [LQ_EFFORT_FAST] = "fast", [LQ_EFFORT_BEST] = "best"};
 
 void lq_metadata_remove_split(struct lq_kvs *kvs)
 {
@@ -108,7 +111,8 @@ static enum lq_status set_importance(struct lq_kvs *kvs, const struct lq_imatrix
 }
 
 enum lq_status lq_metadata_build(struct lq_kvs *out, const struct lq_model *model, const struct lq_model_half *half,
-                                 const struct lq_plan *part, const struct lq_imatrix *imatrix, struct lq_error *err)
+                                 const struct lq_plan *part, const struct lq_quantize_options *options,
+                                 struct lq_error *err)
 {
     struct lq_kvs kvs = {0};
     enum lq_status status = lq_kvs_copy(&kvs, half->kvs, err);
@@ -116,7 +120,10 @@ enum lq_status lq_metadata_build(struct lq_kvs *out, const struct lq_model *mode
     remove_stale(&kvs);
     status = set_general(&kvs, part, half->half, err);
     if (status == LQ_OK) status = set_record(&kvs, model, part, err);
-    if (status == LQ_OK && uses_importance(part, imatrix)) status = set_importance(&kvs, imatrix, err);
+    if (status == LQ_OK && quantises(part) && options->effort != LQ_EFFORT_NORMAL)
+        status = lq_kvs_set_string(&kvs, "llava_quantize.effort", efforts[options->effort], err);
+    if (status == LQ_OK && uses_importance(part, options->imatrix))
+        status = set_importance(&kvs, options->imatrix, err);
     if (status != LQ_OK) goto done;
     *out = kvs;
     kvs = (struct lq_kvs){0};

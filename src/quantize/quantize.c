@@ -157,7 +157,7 @@ static enum lq_status encode_all(struct run *run, struct lq_error *err)
 {
     enum lq_status status = begin(run, err);
     for (size_t i = 0; status == LQ_OK && i < run->result.n_files; i++)
-        status = lq_files_begin(run->output, run->result.files, i, run->model, run->plan, run->options->imatrix, err);
+        status = lq_files_begin(run->output, run->result.files, i, run->model, run->plan, run->options, err);
     run->widened = false;
     for (int h = 0; status == LQ_OK && !run->widened && h < LQ_HALVES; h++)
         if (run->model->half[h] != NULL) status = encode_half(run, h, err);

@@ -139,7 +139,7 @@ static enum lq_status process(struct task *task, struct lq_error *err)
     uint64_t row_bytes = lq_format_row_bytes(task->entry->type, task->tensor->ne[0]), size = item->n_rows * row_bytes;
     item->sums[0] = item->sums[1] = 0;
     enum lq_status status = process_pieces(task, row_bytes, err);
-    if (atomic_load(&item->fetched)) lq_model_forget(task->tensor, item->first_row, item->n_rows);
+    if (item->fetched) lq_model_forget(task->tensor, item->first_row, item->n_rows);
     if (status == LQ_ERR_UNSUPPORTED) {
         atomic_store(&task->work->overflowed[item->entry], true);
         return LQ_OK;
@@ -149,13 +149,22 @@ static enum lq_status process(struct task *task, struct lq_error *err)
     return store(task, task->scratch->coded, item->first_row * row_bytes, size, err);
 }
 
-/* The kernel brings in what comes after the items in hand, so that even one worker need not wait for a disk. */
-static void fetch_ahead(struct lq_work *work, size_t index)
+/* Before anything is read: what others have in memory is left there. */
+static void find_fetched(struct lq_work *work)
 {
-    if (index >= work->items.n) return;
-    struct lq_item *item = &work->items.items[index];
-    const struct lq_tensor *tensor = work->entries[item->entry].tensor;
-    if (lq_model_prefetch(tensor, item->first_row, item->n_rows)) atomic_store(&item->fetched, true);
+    for (size_t i = 0; i < work->items.n; i++) {
+        struct lq_item *item = &work->items.items[i];
+        const struct lq_tensor *tensor = work->entries[item->entry].tensor;
+        item->fetched = !lq_model_is_cached(tensor, item->first_row, item->n_rows);
+    }
+}
+
+/* The kernel brings in what comes after the items in hand, so that even one worker need not wait for a disk. */
+static void fetch_ahead(const struct lq_work *work, size_t index)
+{
+    if (index >= work->items.n || !work->items.items[index].fetched) return;
+    const struct lq_item *item = &work->items.items[index];
+    lq_model_prefetch(work->entries[item->entry].tensor, item->first_row, item->n_rows);
 }
 
 static enum lq_status run_item(void *data, size_t index, unsigned worker, struct lq_error *err)
@@ -248,6 +257,7 @@ enum lq_status lq_work_run(struct lq_work *work, unsigned threads, struct lq_err
     if (status == LQ_OK) status = allocate(work, workers, err);
     if (status != LQ_OK) return status;
     for (size_t i = 0; i < work->n_entries; i++) lq_codec_prepare(work->entries[i].type);
+    find_fetched(work);
     status = lq_pool_run(workers, work->items.n, run_item, work, err);
     for (size_t i = 0; i < work->n_entries; i++) work->n_overflowed += atomic_load(&work->overflowed[i]);
     return status;

@@ -187,33 +187,28 @@ enum lq_status lq_source_read(const struct lq_source *source, const struct lq_so
     return lq_file_read(source->fd, source->path, tensor->offset + offset, dst, n, err);
 }
 
-/* False, too, where that cannot be told. */
-static bool is_cached(int fd, uint64_t offset, uint64_t n)
+bool lq_source_is_cached(const struct lq_source *source, const struct lq_source_tensor *tensor, uint64_t offset,
+                         uint64_t n)
 {
-    unsigned char resident[1024];
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), first = offset / page * page, bytes = offset + n - first;
-    uint64_t pages = (bytes + page - 1) / page;
-    if (pages > sizeof resident) return false;
-    void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, (off_t)first);
-    if (map == MAP_FAILED) return false;
-    bool all = mincore(map, bytes, resident) == 0;
-    for (uint64_t i = 0; i < pages && all; i++) all = (resident[i] & 1) != 0;
-    munmap(map, bytes);
+    enum { PAGES = 1024 };
+    unsigned char resident[PAGES];
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = tensor->offset + offset + n;
+    bool all = n > 0;
+    for (uint64_t at = (tensor->offset + offset) / page * page; at < end && all; at += PAGES * page) {
+        uint64_t bytes = end - at < PAGES * page ? end - at : PAGES * page;
+        void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, source->fd, (off_t)at);
+        if (map == MAP_FAILED) return false;
+        all = mincore(map, bytes, resident) == 0;
+        for (uint64_t i = 0; i * page < bytes && all; i++) all = (resident[i] & 1) != 0;
+        munmap(map, bytes);
+    }
     return all;
 }
 
-bool lq_source_prefetch(const struct lq_source *source, const struct lq_source_tensor *tensor, uint64_t offset,
-                        uint64_t n)
+void lq_source_advise(const struct lq_source *source, const struct lq_source_tensor *tensor, uint64_t offset,
+                      uint64_t n, int advice)
 {
-    if (n == 0 || is_cached(source->fd, tensor->offset + offset, n)) return false;
-    posix_fadvise(source->fd, (off_t)(tensor->offset + offset), (off_t)n, POSIX_FADV_WILLNEED);
-    return true;
-}
-
-void lq_source_forget(const struct lq_source *source, const struct lq_source_tensor *tensor, uint64_t offset,
-                      uint64_t n)
-{
-    posix_fadvise(source->fd, (off_t)(tensor->offset + offset), (off_t)n, POSIX_FADV_DONTNEED);
+    posix_fadvise(source->fd, (off_t)(tensor->offset + offset), (off_t)n, advice);
 }
 
 bool lq_source_is_gguf(const char *path)

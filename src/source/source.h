@@ -53,13 +53,12 @@ const struct lq_source_tensor *lq_source_find(const struct lq_source *source, co
 /* Reads bytes [offset, offset + n) of the tensor's data. Thread-safe. */
 enum lq_status lq_source_read(const struct lq_source *source, const struct lq_source_tensor *tensor, uint64_t offset,
                               uint64_t n, void *dst, struct lq_error *err);
-/* Has the kernel fetch bytes that will be read soon, while others are worked on. False where it holds all of them
- * already: then they are somebody's, and are to stay. */
-bool lq_source_prefetch(const struct lq_source *source, const struct lq_source_tensor *tensor, uint64_t offset,
-                        uint64_t n);
-/* Tells the kernel that bytes will not be read again. */
-void lq_source_forget(const struct lq_source *source, const struct lq_source_tensor *tensor, uint64_t offset,
-                      uint64_t n);
+/* Whether the kernel holds all of these bytes in memory. False, too, where that cannot be told. */
+bool lq_source_is_cached(const struct lq_source *source, const struct lq_source_tensor *tensor, uint64_t offset,
+                         uint64_t n);
+/* Tells the kernel that bytes will be read soon (POSIX_FADV_WILLNEED) or not again (POSIX_FADV_DONTNEED). */
+void lq_source_advise(const struct lq_source *source, const struct lq_source_tensor *tensor, uint64_t offset,
+                      uint64_t n, int advice);
 /* True when the first bytes of the file are "GGUF". */
 bool lq_source_is_gguf(const char *path);
 /* Names go into messages and onto terminals: valid UTF-8 without control characters, not empty. */

@@ -3,7 +3,11 @@
 
 #include "codec/encode.h"
 
+#include <fcntl.h>
 #include <math.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static float noise(uint32_t i)
 {
@@ -202,6 +206,114 @@ static void a_row_longer_than_an_item(void **state)
     free(out);
 }
 
+/* Fewer and fewer workers, until not even one fits. */
+static void less_memory_gives_the_same_bytes(void **state)
+{
+    enum { COLUMNS = 1 << 20, ROWS = 4 };
+    float *weights = malloc((size_t)COLUMNS * ROWS * sizeof *weights);
+    for (uint32_t i = 0; i < (uint32_t)COLUMNS * ROWS; i++) weights[i] = noise(i);
+    char *in = fixture_path(*state, "in.gguf"), *out = fixture_path(*state, "out.gguf");
+    char *reference = fixture_path(*state, "reference.gguf");
+    make_gguf(in, LQ_LANGUAGE, &(struct made_tensor){"blk.0.ffn_up.weight", LQ_TYPE_F32, 2, {COLUMNS, ROWS}, weights},
+              1);
+    quantize_files(
+        &(struct ask){.input = in, .output = reference, .spec = "q4_0", .threads = 1, .memory = UINT64_C(1) << 40});
+    unsigned refused = 0, done = 0;
+    for (uint64_t memory = 1000000; memory < UINT64_C(1) << 40; memory += memory / 4) {
+        struct ask ask = {.input = in, .output = out, .spec = "q4_0", .threads = 64, .memory = memory};
+        struct lq_quantize_result result;
+        struct lq_error err = {0};
+        enum lq_status status = quantize(&ask, &result, NULL, &err);
+        if (status != LQ_OK) {
+            assert_int_equal(status, LQ_ERR_MEMORY);
+            assert_non_null(strstr(err.message, "in.gguf: one thread needs 9 MB besides"));
+            assert_non_null(strstr(err.message, "allow at least "));
+            assert_int_equal(access(out, F_OK), -1);
+            refused++;
+            continue;
+        }
+        assert_same_file(out, reference);
+        lq_quantize_result_release(&result);
+        if (++done == 4) break;
+    }
+    assert_true(refused > 0 && done == 4);
+    free(weights);
+    free(reference);
+    free(in);
+    free(out);
+}
+
+static size_t resident_pages(const char *path, size_t *all)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0 && fstat(fd, &st) == 0);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), size = (size_t)st.st_size, found = 0;
+    void *map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    assert_true(map != MAP_FAILED);
+    *all = (size + page - 1) / page;
+    unsigned char *pages = malloc(*all);
+    assert_int_equal(mincore(map, size, pages), 0);
+    for (size_t i = 0; i < *all; i++) found += pages[i] & 1;
+    free(pages);
+    munmap(map, size);
+    close(fd);
+    return found;
+}
+
+/* What was not in memory before is not left there; what was, stays. */
+static void the_page_cache_stays_as_it_was(void **state)
+{
+    enum { COLUMNS = 4096, ROWS = 2048 };
+    float *weights = calloc((size_t)COLUMNS * ROWS, sizeof *weights);
+    size_t all, found;
+    char *in = fixture_path(*state, "in.gguf"), *out = fixture_path(*state, "out.gguf");
+    make_gguf(in, LQ_LANGUAGE, &(struct made_tensor){"blk.0.ffn_up.weight", LQ_TYPE_F32, 2, {COLUMNS, ROWS}, weights},
+              1);
+    struct ask ask = {.input = in, .output = out, .spec = "q8_0", .threads = 2};
+    quantize_files(&ask);
+    assert_true(resident_pages(in, &all) > all - all / 8);
+    int fd = open(in, O_RDONLY);
+    assert_true(fd >= 0 && fsync(fd) == 0);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
+    if (resident_pages(in, &all) < all / 8) { /* not on a file system that is memory */
+        quantize_files(&ask);
+        found = resident_pages(in, &all);
+        if (found > all / 4) fail_msg("%zu of %zu pages stayed in memory", found, all);
+    }
+    free(weights);
+    free(in);
+    free(out);
+}
+
+static void effort_is_recorded_and_counts(void **state)
+{
+    char *normal = fixture_path(*state, "normal.gguf"), *best = fixture_path(*state, "best.gguf");
+    struct lq_quantize_result one, other;
+    quantize_or_fail(&(struct ask){.input = DEMO_MODEL, .output = normal, .spec = "q4_0"}, &one);
+    quantize_or_fail(&(struct ask){.input = DEMO_MODEL, .output = best, .spec = "q4_0", .effort = LQ_EFFORT_BEST},
+                     &other);
+    double error[2] = {0};
+    for (size_t i = 0; i < one.n_entries; i++) {
+        error[0] += one.error_sq[i];
+        error[1] += other.error_sq[i];
+    }
+    assert_true(error[1] < error[0]);
+    struct lq_source *s = NULL;
+    struct lq_error err = {0};
+    assert_int_equal(lq_source_open(&s, best, &err), LQ_OK);
+    assert_text(&s->kvs, "llava_quantize.effort", "best");
+    lq_source_close(s);
+    assert_int_equal(lq_source_open(&s, normal, &err), LQ_OK);
+    assert_null(lq_kvs_find(&s->kvs, "llava_quantize.effort"));
+    lq_source_close(s);
+    lq_quantize_result_release(&one);
+    lq_quantize_result_release(&other);
+    free(normal);
+    free(best);
+}
+
 /* Every type on real weights: the error is a number between nothing and everything, and more bits never cost much. */
 static void every_type_on_the_demo(void **state)
 {
@@ -265,6 +377,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_FOLDER(same_bytes_for_any_threads),
+        IN_FOLDER(less_memory_gives_the_same_bytes),
+        IN_FOLDER(the_page_cache_stays_as_it_was),
+        IN_FOLDER(effort_is_recorded_and_counts),
         IN_FOLDER(both_ways_give_the_same_bytes),
         IN_FOLDER(metadata_say_what_was_done),
         IN_FOLDER(metadata_stay_small),

@@ -68,7 +68,8 @@ struct ask {
     const struct lq_hooks *hooks;
     const char *pattern, *type; /* one --type rule */
     bool vision_only, keep_split;
-    uint64_t split_size;
+    uint64_t split_size, memory;
+    enum lq_effort effort;
 };
 
 /* Opens, plans, quantises. The caller releases `result` after LQ_OK. `first_type`, if given: the first entry's final
@@ -88,7 +89,9 @@ static inline enum lq_status quantize(const struct ask *ask, struct lq_quantize_
                                           .imatrix = ask->imatrix,
                                           .hooks = ask->hooks,
                                           .keep_split = ask->keep_split,
-                                          .split_size = ask->split_size};
+                                          .split_size = ask->split_size,
+                                          .memory = ask->memory,
+                                          .effort = ask->effort};
     enum lq_status status = lq_model_open(&model, ask->input, &model_options, err);
     if (status == LQ_OK) status = lq_plan_build(&plan, model, &request, err);
     if (status == LQ_OK) status = lq_quantize(model, plan, &options, result, err);

@@ -214,7 +214,7 @@ class Output(CliTest):
         source = read("src", "quantize", "metadata.c")
         written = set(re.findall(r'set_\w+\(\w+, "((?:general|llava_quantize|quantize)\.[\w.]+)"', source))
         self.assertEqual(rows, written)
-        self.check(["demo/model", "out", "8", "--quiet"])
+        self.check(["demo/model", "out", "8", "--effort", "best", "--quiet"])
         keys = read_gguf(self.path("out", "model-8bit.gguf"))[0]
         self.assertLessEqual({k for k in rows if not k.startswith("quantize.imatrix.")}, set(keys))
 

@@ -75,7 +75,7 @@ static enum lq_status set_general(struct lq_kvs *kvs, const struct lq_plan *part
 }
 
 static enum lq_status set_record(struct lq_kvs *kvs, const struct lq_model *model, const struct lq_plan *part,
-                                 struct lq_error *err)
+                                 enum lq_effort effort, struct lq_error *err)
 {
     char summary[PLAN_BYTES + 1];
     lq_plan_summary(part, summary, sizeof summary);
@@ -83,6 +83,8 @@ static enum lq_status set_record(struct lq_kvs *kvs, const struct lq_model *mode
     if (status == LQ_OK) status = set_text(kvs, "llava_quantize.source", model->source, SOURCE_BYTES, err);
     if (status == LQ_OK) status = lq_kvs_set_string(kvs, "llava_quantize.recipe", part->recipe, err);
     if (status == LQ_OK) status = lq_kvs_set_string(kvs, "llava_quantize.plan", summary, err);
+    if (status == LQ_OK && quantises(part) && effort != LQ_EFFORT_NORMAL)
+        status = lq_kvs_set_string(kvs, "llava_quantize.effort", efforts[effort], err);
     return status;
 }
 
@@ -119,9 +121,7 @@ enum lq_status lq_metadata_build(struct lq_kvs *out, const struct lq_model *mode
     if (status != LQ_OK) goto done;
     remove_stale(&kvs);
     status = set_general(&kvs, part, half->half, err);
-    if (status == LQ_OK) status = set_record(&kvs, model, part, err);
-    if (status == LQ_OK && quantises(part) && options->effort != LQ_EFFORT_NORMAL)
-        status = lq_kvs_set_string(&kvs, "llava_quantize.effort", efforts[options->effort], err);
+    if (status == LQ_OK) status = set_record(&kvs, model, part, options->effort, err);
     if (status == LQ_OK && uses_importance(part, options->imatrix))
         status = set_importance(&kvs, options->imatrix, err);
     if (status != LQ_OK) goto done;

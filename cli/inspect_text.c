@@ -191,7 +191,7 @@ static struct widths widths_of(const struct lq_model_half *half)
     struct widths w = {6, 5};
     for (size_t i = 0; i < half->n_tensors; i++) {
         w.name = longer(w.name, half->tensors[i].name);
-        w.shape = longer(w.shape, cli_shape(&half->tensors[i]).s);
+        w.shape = longer(w.shape, cli_shape(half->tensors[i].n_dims, half->tensors[i].ne).s);
     }
     return w;
 }
@@ -212,7 +212,7 @@ static void put_tensor(const struct lq_tensor *t, const struct lq_weight_stats *
     char name[128];
     snprintf(name, sizeof name, "%-*s", w->name, t->name);
     cli_put_clean(stdout, name);
-    printf("  %-7s %*s", lq_format_name(t->type), w->shape, cli_shape(t).s);
+    printf("  %-7s %*s", lq_format_name(t->type), w->shape, cli_shape(t->n_dims, t->ne).s);
     if (stats != NULL) put_stats(stats);
     else printf(" %10s  %s", cli_size(t->bytes).s, lq_role_name(t->role));
     putchar('\n');

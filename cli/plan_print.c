@@ -18,7 +18,7 @@ struct cli_plan_widths cli_plan_widths(const struct lq_plan *plan)
     struct cli_plan_widths w = {.index = snprintf(NULL, 0, "%zu", plan->n_entries)};
     for (size_t i = 0; i < plan->n_entries; i++) {
         w.name = longer(w.name, plan->entries[i].tensor->name);
-        w.shape = longer(w.shape, cli_shape(plan->entries[i].tensor).s);
+        w.shape = longer(w.shape, cli_shape(plan->entries[i].tensor->n_dims, plan->entries[i].ne).s);
     }
     return w;
 }
@@ -29,8 +29,8 @@ void cli_plan_put_entry(FILE *out, const struct lq_plan *plan, size_t entry, con
     const struct lq_tensor *t = e->tensor;
     char line[512];
     int used = snprintf(line, sizeof line, "[%*zu/%zu] %-*s  %*s  %4s -> %-7s  %10s -> %10s", w->index, entry + 1,
-                        plan->n_entries, w->name, t->name, w->shape, cli_shape(t).s, lq_format_name(t->type),
-                        lq_format_name(e->type), cli_size(t->bytes).s, cli_size(e->bytes).s);
+                        plan->n_entries, w->name, t->name, w->shape, cli_shape(t->n_dims, e->ne).s,
+                        lq_format_name(t->type), lq_format_name(e->type), cli_size(t->bytes).s, cli_size(e->bytes).s);
     if (e->reason[0] != '\0' && used > 0 && (size_t)used < sizeof line)
         snprintf(line + used, sizeof line - (size_t)used, "  (%s)", e->reason);
     cli_put_clean(out, line);

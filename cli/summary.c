@@ -6,7 +6,8 @@
 static void add(struct cli_sum *sum, const struct lq_plan_entry *e, double error_sq, double weight_sq)
 {
     sum->tensors++;
-    sum->weights += e->tensor->ne[0] * e->tensor->rows;
+    sum->weights += e->ne[0] * e->rows;
+    sum->weights_before += e->tensor->ne[0] * e->tensor->rows;
     sum->before += e->tensor->bytes;
     sum->after += e->bytes;
     sum->types |= UINT64_C(1) << e->type;
@@ -41,7 +42,7 @@ double cli_sum_bpw(const struct cli_sum *sum)
 
 double cli_sum_bpw_before(const struct cli_sum *sum)
 {
-    return bits_per_weight(sum->before, sum->weights);
+    return bits_per_weight(sum->before, sum->weights_before);
 }
 
 double cli_relative_error(double error_sq, double weight_sq)

@@ -11,8 +11,9 @@
 
 struct cli_sum {
     size_t tensors;
-    uint64_t weights, before, after; /* number, bytes, bytes */
-    uint64_t types;                  /* bit i: some tensor is written in ggml type i */
+    uint64_t weights, weights_before; /* as written and as read: zeros may be added */
+    uint64_t before, after;           /* bytes */
+    uint64_t types;                   /* bit i: some tensor is written in ggml type i */
     double error_sq, weight_sq;
 };
 

@@ -22,12 +22,12 @@ struct cli_text cli_size(uint64_t bytes)
     return text;
 }
 
-struct cli_text cli_shape(const struct lq_tensor *tensor)
+struct cli_text cli_shape(uint32_t n_dims, const uint64_t ne[4])
 {
     struct cli_text text;
-    int used = snprintf(text.s, sizeof text.s, "%llu", (unsigned long long)tensor->ne[0]);
-    for (uint32_t i = 1; i < tensor->n_dims && i < 4 && used < (int)sizeof text.s; i++)
-        used += snprintf(text.s + used, sizeof text.s - (size_t)used, " x %llu", (unsigned long long)tensor->ne[i]);
+    int used = snprintf(text.s, sizeof text.s, "%llu", (unsigned long long)ne[0]);
+    for (uint32_t i = 1; i < n_dims && i < 4 && used < (int)sizeof text.s; i++)
+        used += snprintf(text.s + used, sizeof text.s - (size_t)used, " x %llu", (unsigned long long)ne[i]);
     return text;
 }
 

@@ -14,7 +14,7 @@ struct cli_text {
 /* "512 B", "1.0 KiB", "0.50 MiB", "13.21 GiB". */
 struct cli_text cli_size(uint64_t bytes);
 /* "256 x 1024", row length first; "256" for one dimension. */
-struct cli_text cli_shape(const struct lq_tensor *tensor);
+struct cli_text cli_shape(uint32_t n_dims, const uint64_t ne[4]);
 /* "0.527 %"; "-" when nothing was lost. */
 struct cli_text cli_percent(double ratio);
 /* "q4_k+q6_k": the types whose bits are set. */

@@ -39,7 +39,9 @@ struct lq_plan_request {
 struct lq_plan_entry {
     const struct lq_tensor *tensor; /* borrowed from the model */
     enum lq_type type;
-    uint64_t bytes;  /* of the encoded data */
+    uint64_t ne[4], rows; /* the shape as written: the tensor's, or larger where a vision feed-forward is padded with
+                             zeros; it starts with the tensor's rows, and each row with the tensor's weights */
+    uint64_t bytes;       /* of the encoded data */
     char reason[96]; /* one clause: "layered", "--type 'vision.ffn'", "1152 columns do not fit q4_k: iq4_nl", ... */
 };
 

@@ -2,6 +2,7 @@
 
 #include "base/pool.h"
 #include "codec/encode.h"
+#include "plan/entry.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -221,10 +222,7 @@ static enum lq_status make_items(struct lq_data_pass *pass, struct lq_error *err
     size_t n = pass->half->n_tensors;
     pass->entries = calloc(n + 1, sizeof *pass->entries);
     if (pass->entries == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu tensors", n);
-    for (size_t i = 0; i < n; i++) {
-        const struct lq_tensor *t = &pass->half->tensors[i];
-        pass->entries[i] = (struct lq_plan_entry){.tensor = t, .type = t->type, .bytes = t->bytes};
-    }
+    for (size_t i = 0; i < n; i++) pass->entries[i] = lq_entry_of(&pass->half->tensors[i]);
     enum lq_status status = lq_items_build(&pass->items, pass->half->path, pass->entries, n, err);
     if (status != LQ_OK) return status;
     pass->sights = calloc(pass->items.n + 1, sizeof *pass->sights);

@@ -29,7 +29,7 @@ static void say(struct lq_plan_entry *entry, const char *format, ...)
 
 static void say_misfit(struct lq_plan_entry *entry, enum lq_type wanted)
 {
-    say(entry, "%llu columns do not fit %s: %s", (unsigned long long)entry->tensor->ne[0], lq_format_name(wanted),
+    say(entry, "%llu columns do not fit %s: %s", (unsigned long long)entry->ne[0], lq_format_name(wanted),
         lq_format_name(entry->type));
 }
 
@@ -48,7 +48,7 @@ static bool stays_smaller(const struct build *b, const struct lq_plan_entry *ent
     const struct lq_format *from = lq_format_get(t->type);
     unsigned wanted = LQ_FORMAT_FLOAT | (b->request->allow_requantize ? LQ_FORMAT_QUANTISED : 0);
     return spec->kind == LQ_SPEC_RECIPE && from != NULL && (from->flags & wanted) != 0 &&
-           lq_format_row_bytes(t->type, t->ne[0]) < lq_format_row_bytes(entry->type, t->ne[0]);
+           lq_format_row_bytes(t->type, t->ne[0]) < lq_format_row_bytes(entry->type, entry->ne[0]);
 }
 
 /* Fits the type to the row. */
@@ -56,7 +56,7 @@ static void choose_by_type(const struct build *b, struct lq_plan_entry *entry, c
                            enum lq_type wanted)
 {
     const struct lq_tensor *t = entry->tensor;
-    entry->type = lq_entry_fit(wanted, t->ne[0]);
+    entry->type = lq_entry_fit(wanted, entry->ne[0]);
     say(entry, "%s", spec->name);
     if (entry->type != wanted) say_misfit(entry, wanted);
     if (stays_smaller(b, entry, spec)) {

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* From small to large; of two types of the same size the one with the larger blocks first. */
 static const enum lq_type ladder[] = {
@@ -30,6 +31,13 @@ static size_t count_tensors(const struct lq_model *model)
     return n;
 }
 
+struct lq_plan_entry lq_entry_of(const struct lq_tensor *tensor)
+{
+    struct lq_plan_entry entry = {.tensor = tensor, .type = tensor->type, .rows = tensor->rows, .bytes = tensor->bytes};
+    memcpy(entry.ne, tensor->ne, sizeof entry.ne);
+    return entry;
+}
+
 enum lq_status lq_plan_new(struct lq_plan **out, const struct lq_model *model, struct lq_error *err)
 {
     size_t n = count_tensors(model);
@@ -43,7 +51,8 @@ enum lq_status lq_plan_new(struct lq_plan **out, const struct lq_model *model, s
         for (size_t i = 0; model->half[h] != NULL && i < model->half[h]->n_tensors; i++) {
             const struct lq_tensor *tensor = &model->half[h]->tensors[i];
             struct lq_plan_entry *entry = &plan->entries[plan->n_entries++];
-            *entry = (struct lq_plan_entry){.tensor = tensor, .type = tensor->keep, .bytes = tensor->bytes};
+            *entry = lq_entry_of(tensor);
+            entry->type = tensor->keep;
             snprintf(entry->reason, sizeof entry->reason, "never quantised");
         }
     *out = plan;
@@ -75,10 +84,10 @@ enum lq_type lq_entry_fit(enum lq_type wanted, uint64_t columns)
 bool lq_plan_widen(struct lq_plan *plan, size_t i, const char *reason)
 {
     struct lq_plan_entry *entry = &plan->entries[i];
-    const struct lq_tensor *t = entry->tensor;
     for (size_t rung = 0; rung < RUNGS; rung++) {
-        uint64_t bytes = lq_format_row_bytes(ladder[rung], t->ne[0]);
-        if (bytes <= lq_format_row_bytes(entry->type, t->ne[0]) || !lq_mul_u64(bytes, t->rows, &bytes)) continue;
+        uint64_t bytes = lq_format_row_bytes(ladder[rung], entry->ne[0]);
+        if (bytes <= lq_format_row_bytes(entry->type, entry->ne[0]) || !lq_mul_u64(bytes, entry->rows, &bytes))
+            continue;
         entry->type = ladder[rung];
         entry->bytes = bytes;
         snprintf(entry->reason, sizeof entry->reason, "%s", reason);
@@ -130,12 +139,12 @@ static enum lq_status set_bytes(struct lq_plan_entry *entry, const char *path, s
 {
     const struct lq_tensor *t = entry->tensor;
     const struct lq_format *f = lq_format_get(entry->type);
-    uint64_t row = lq_format_row_bytes(entry->type, t->ne[0]);
-    if (f == NULL || (row == 0 && t->ne[0] % f->block != 0))
+    uint64_t row = lq_format_row_bytes(entry->type, entry->ne[0]);
+    if (f == NULL || (row == 0 && entry->ne[0] % f->block != 0))
         return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s': %llu columns do not divide into %s blocks of %u", path,
-                            t->name, (unsigned long long)t->ne[0], lq_format_name(entry->type),
+                            t->name, (unsigned long long)entry->ne[0], lq_format_name(entry->type),
                             f == NULL ? 0 : f->block);
-    if (!lq_mul_u64(row, t->rows, &entry->bytes))
+    if (!lq_mul_u64(row, entry->rows, &entry->bytes))
         return lq_error_set(err, LQ_ERR_MEMORY, "%s: tensor '%s': its size in %s exceeds 64 bits", path, t->name,
                             f->name);
     return LQ_OK;
@@ -162,7 +171,7 @@ int lq_plan_file_type(const struct lq_plan *plan, enum lq_half half)
     size_t most = LQ_TYPE_F32;
     for (size_t i = 0; i < plan->n_entries; i++) {
         const struct lq_plan_entry *entry = &plan->entries[i];
-        if (entry->tensor->half == half) weights[entry->type] += entry->tensor->rows * entry->tensor->ne[0];
+        if (entry->tensor->half == half) weights[entry->type] += entry->rows * entry->ne[0];
     }
     for (size_t type = 0; type < LQ_TYPE_COUNT; type++)
         if (weights[type] > weights[most]) most = type;

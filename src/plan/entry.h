@@ -14,6 +14,9 @@
 /* An empty plan: every tensor in the plan's order, in the type it has anyway. */
 enum lq_status lq_plan_new(struct lq_plan **out, const struct lq_model *model, struct lq_error *err);
 
+/* An entry that leaves its tensor as it is. */
+struct lq_plan_entry lq_entry_of(const struct lq_tensor *tensor);
+
 /* `wanted`, or the smallest type no smaller than it that fits the row; f16 fits every row. */
 enum lq_type lq_entry_fit(enum lq_type wanted, uint64_t columns);
 

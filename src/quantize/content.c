@@ -22,7 +22,7 @@ static void add_shape(XXH3_state_t *digest, const struct lq_plan_entry *entry)
 {
     int32_t type = entry->type;
     XXH3_128bits_update(digest, entry->tensor->name, strlen(entry->tensor->name) + 1);
-    XXH3_128bits_update(digest, entry->tensor->ne, sizeof entry->tensor->ne);
+    XXH3_128bits_update(digest, entry->ne, sizeof entry->ne);
     XXH3_128bits_update(digest, &type, sizeof type);
 }
 

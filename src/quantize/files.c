@@ -70,7 +70,7 @@ enum lq_status lq_files_begin(struct lq_output *output, const struct lq_quantize
         const struct lq_plan_entry *e = &plan->entries[file->first + i];
         const struct lq_tensor *t = e->tensor;
         tensors[i] = (struct lq_output_tensor){.name = t->name, .type = e->type, .n_dims = t->n_dims};
-        memcpy(tensors[i].ne, t->ne, sizeof tensors[i].ne);
+        memcpy(tensors[i].ne, e->ne, sizeof tensors[i].ne);
     }
     status = lq_output_begin(output, index, &kvs, tensors, file->n, alignment_of(model, file), err);
 done:

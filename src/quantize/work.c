@@ -3,6 +3,7 @@
 #include "base/pool.h"
 #include "codec/encode.h"
 #include "llava_quantize/calibrate.h"
+#include "quantize/pad.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -31,19 +32,21 @@ static bool can_decode(enum lq_type type)
 static enum lq_status not_finite(const struct task *task, struct lq_error *err)
 {
     const struct lq_tensor *t = task->tensor;
-    uint64_t at = lq_codec_first_bad(task->scratch->weights, task->weights);
+    uint64_t at = lq_codec_first_bad(task->scratch->weights, task->weights), columns = task->entry->ne[0];
     return lq_error_set(err, LQ_ERR_FORMAT,
                         "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64 " is %g: weights must be finite",
-                        task->work->half->path, t->name, task->first_row + at / t->ne[0], at % t->ne[0],
+                        task->work->half->path, t->name, task->first_row + at / columns, at % columns,
                         (double)task->scratch->weights[at]);
 }
 
-/* The importance of the columns of the matrix that the item lies in, or NULL. */
+/* The importance of the columns of the matrix that the item lies in, or NULL. Behind the weights is room for a row. */
 static const float *importance_of(const struct task *task)
 {
     if (task->work->imatrix == NULL || !task->tensor->quantisable) return NULL;
     const float *importance = lq_imatrix_find(task->work->imatrix, task->tensor);
-    return importance == NULL ? NULL : importance + task->item->first_row / task->tensor->ne[1] * task->tensor->ne[0];
+    if (importance == NULL) return NULL;
+    importance += task->item->first_row / task->entry->ne[1] * task->tensor->ne[0];
+    return lq_pad_importance(task->entry, importance, task->scratch->weights + task->weights);
 }
 
 /* Data that stay as they are; they are looked at all the same. */
@@ -83,9 +86,11 @@ static enum lq_status measure(const struct task *task, struct lq_error *err)
 static enum lq_status encode(const struct task *task, struct lq_error *err)
 {
     const struct lq_scratch *s = task->scratch;
-    enum lq_status status = lq_codec_decode(task->tensor->type, s->raw, s->weights, task->weights, err);
+    uint64_t stored = lq_pad_stored_rows(task->entry, task->first_row, task->n_rows);
+    enum lq_status status = lq_codec_decode(task->tensor->type, s->raw, s->weights, stored * task->tensor->ne[0], err);
+    if (status == LQ_OK) lq_pad_spread(task->entry, stored, task->n_rows, s->weights);
     if (status == LQ_OK)
-        status = lq_codec_encode(task->entry->type, s->weights, task->n_rows, task->tensor->ne[0], importance_of(task),
+        status = lq_codec_encode(task->entry->type, s->weights, task->n_rows, task->entry->ne[0], importance_of(task),
                                  task->work->effort, task->coded, err);
     if (status == LQ_ERR_FORMAT) return not_finite(task, err);
     if (status == LQ_OK) status = measure(task, err);
@@ -106,40 +111,46 @@ static enum lq_status store(const struct task *task, const void *data, uint64_t 
 
 static enum lq_status process_piece(const struct task *task, struct lq_error *err)
 {
-    bool copy = task->entry->type == task->tensor->type;
+    bool copy = task->entry->type == task->tensor->type && !lq_pad_has(task->entry);
     unsigned char *raw = copy ? task->coded : task->scratch->raw;
-    enum lq_status status = lq_model_read(task->work->model, task->tensor, task->first_row, task->n_rows, raw, err);
+    uint64_t stored = lq_pad_stored_rows(task->entry, task->first_row, task->n_rows);
+    enum lq_status status = lq_model_read(task->work->model, task->tensor, task->first_row, stored, raw, err);
     if (status != LQ_OK) return status;
     return copy ? check_copy(task, err) : encode(task, err);
 }
 
-static uint64_t rows_per_piece(const struct lq_tensor *tensor)
+static uint64_t rows_per_piece(const struct lq_plan_entry *entry)
 {
-    return tensor->ne[0] < PIECE_WEIGHTS ? PIECE_WEIGHTS / tensor->ne[0] : 1;
+    return entry->ne[0] < PIECE_WEIGHTS ? PIECE_WEIGHTS / entry->ne[0] : 1;
 }
 
 static enum lq_status process_pieces(struct task *task, uint64_t row_bytes, struct lq_error *err)
 {
     const struct lq_item *item = task->item;
-    uint64_t step = rows_per_piece(task->tensor);
+    uint64_t step = rows_per_piece(task->entry);
     enum lq_status status = LQ_OK;
     for (uint64_t row = 0; row < item->n_rows && status == LQ_OK; row += step) {
         task->first_row = item->first_row + row;
         task->n_rows = item->n_rows - row < step ? item->n_rows - row : step;
-        task->weights = task->n_rows * task->tensor->ne[0];
+        task->weights = task->n_rows * task->entry->ne[0];
         task->coded = task->scratch->coded + row * row_bytes;
         status = process_piece(task, err);
     }
     return status;
 }
 
+static uint64_t stored_rows(const struct lq_work *work, const struct lq_item *item)
+{
+    return lq_pad_stored_rows(&work->entries[item->entry], item->first_row, item->n_rows);
+}
+
 static enum lq_status process(struct task *task, struct lq_error *err)
 {
     struct lq_item *item = task->item;
-    uint64_t row_bytes = lq_format_row_bytes(task->entry->type, task->tensor->ne[0]), size = item->n_rows * row_bytes;
+    uint64_t row_bytes = lq_format_row_bytes(task->entry->type, task->entry->ne[0]), size = item->n_rows * row_bytes;
     item->sums[0] = item->sums[1] = 0;
     enum lq_status status = process_pieces(task, row_bytes, err);
-    if (item->fetched) lq_model_forget(task->tensor, item->first_row, item->n_rows);
+    if (item->fetched) lq_model_forget(task->tensor, item->first_row, stored_rows(task->work, item));
     if (status == LQ_ERR_UNSUPPORTED) {
         atomic_store(&task->work->overflowed[item->entry], true);
         return LQ_OK;
@@ -155,7 +166,7 @@ static void find_fetched(struct lq_work *work)
     for (size_t i = 0; i < work->items.n; i++) {
         struct lq_item *item = &work->items.items[i];
         const struct lq_tensor *tensor = work->entries[item->entry].tensor;
-        item->fetched = !lq_model_is_cached(tensor, item->first_row, item->n_rows);
+        item->fetched = !lq_model_is_cached(tensor, item->first_row, stored_rows(work, item));
     }
 }
 
@@ -164,7 +175,7 @@ static void fetch_ahead(const struct lq_work *work, size_t index)
 {
     if (index >= work->items.n || !work->items.items[index].fetched) return;
     const struct lq_item *item = &work->items.items[index];
-    lq_model_prefetch(work->entries[item->entry].tensor, item->first_row, item->n_rows);
+    lq_model_prefetch(work->entries[item->entry].tensor, item->first_row, stored_rows(work, item));
 }
 
 static enum lq_status run_item(void *data, size_t index, unsigned worker, struct lq_error *err)
@@ -179,7 +190,7 @@ static enum lq_status run_item(void *data, size_t index, unsigned worker, struct
     if (status == LQ_OK && !atomic_load(&work->overflowed[item->entry])) status = process(&task, err);
     if (status == LQ_OK)
         lq_meter_add(work->meter, task.tensor->name,
-                     item->n_rows * lq_format_row_bytes(task.tensor->type, task.tensor->ne[0]));
+                     stored_rows(work, item) * lq_format_row_bytes(task.tensor->type, task.tensor->ne[0]));
     return status;
 }
 
@@ -193,11 +204,12 @@ static void size_buffers(struct lq_work *work)
     for (size_t i = 0; i < work->items.n; i++) {
         const struct lq_item *item = &work->items.items[i];
         const struct lq_plan_entry *entry = &work->entries[item->entry];
-        uint64_t columns = entry->tensor->ne[0], rows = rows_per_piece(entry->tensor);
+        uint64_t columns = entry->ne[0], rows = rows_per_piece(entry);
         if (rows > item->n_rows) rows = item->n_rows;
-        work->raw_bytes = larger(work->raw_bytes, rows * lq_format_row_bytes(entry->tensor->type, columns));
+        work->raw_bytes =
+            larger(work->raw_bytes, rows * lq_format_row_bytes(entry->tensor->type, entry->tensor->ne[0]));
         work->coded_bytes = larger(work->coded_bytes, item->n_rows * lq_format_row_bytes(entry->type, columns));
-        work->weights = larger(work->weights, rows * columns);
+        work->weights = larger(work->weights, (rows + 1) * columns);
     }
 }
 

@@ -208,7 +208,7 @@ bool lq_source_is_cached(const struct lq_source *source, const struct lq_source_
 void lq_source_advise(const struct lq_source *source, const struct lq_source_tensor *tensor, uint64_t offset,
                       uint64_t n, int advice)
 {
-    posix_fadvise(source->fd, (off_t)(tensor->offset + offset), (off_t)n, advice);
+    if (n > 0) posix_fadvise(source->fd, (off_t)(tensor->offset + offset), (off_t)n, advice); /* 0: all the rest */
 }
 
 bool lq_source_is_gguf(const char *path)

@@ -32,12 +32,10 @@ static void test_sizes(void **state)
 static void test_shapes(void **state)
 {
     (void)state;
-    struct lq_tensor t = {.n_dims = 2, .ne = {256, 1024, 1, 1}};
-    assert_string_equal(cli_shape(&t).s, "256 x 1024");
-    t = (struct lq_tensor){.n_dims = 1, .ne = {256, 1, 1, 1}};
-    assert_string_equal(cli_shape(&t).s, "256");
-    t = (struct lq_tensor){.n_dims = 4, .ne = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
-    assert_true(strlen(cli_shape(&t).s) < sizeof(struct cli_text));
+    assert_string_equal(cli_shape(2, (const uint64_t[4]){256, 1024, 1, 1}).s, "256 x 1024");
+    assert_string_equal(cli_shape(1, (const uint64_t[4]){256, 1, 1, 1}).s, "256");
+    const uint64_t largest[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+    assert_true(strlen(cli_shape(4, largest).s) < sizeof(struct cli_text));
 }
 
 static void test_percent(void **state)

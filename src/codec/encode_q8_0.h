@@ -1,8 +1,9 @@
 /* The encoder of Q8_0: 32 weights; an f16 scale and 32 signed bytes.
  *
- * Part of the kernels' text: included once per instruction set, behind lanes_<isa>.h.
- * The scale is the largest magnitude / 127; quotients are rounded half away from zero, as ggml's reference does: no
- * search, because the bytes are ggml's and memory should be what limits it. */
+ * Part of the kernels' text: included once per instruction set, behind encode_scale.h.
+ * Where nothing says which weights count, the scale is the largest magnitude / 127, and quotients are rounded half away
+ * from zero, as ggml's reference does: no search, because the bytes are ggml's and memory should be what limits it.
+ * With importance, or at best effort, the scale of least weighted error is looked for. */
 
 enum { Q8_0_WEIGHTS = 32, Q8_0_BYTES = 34 };
 
@@ -43,7 +44,7 @@ static inline void q8_0_blocks(const float *src, uint8_t *dst)
     for (size_t k = 0; k < LANES; k++) q8_0_block(src + k * Q8_0_WEIGHTS, inverse[k], half[k], dst + k * Q8_0_BYTES);
 }
 
-static void q8_0_encode(const struct lq_encode *job)
+static void q8_0_round(const struct lq_encode *job)
 {
     size_t n_blocks = job->rows * job->columns / Q8_0_WEIGHTS, whole = n_blocks - n_blocks % LANES;
     for (size_t b = 0; b < whole; b += LANES) q8_0_blocks(job->src + b * Q8_0_WEIGHTS, job->dst + b * Q8_0_BYTES);
@@ -54,4 +55,40 @@ static void q8_0_encode(const struct lq_encode *job)
         q8_0_blocks(src, dst);
         memcpy(job->dst + whole * Q8_0_BYTES, dst, (n_blocks - whole) * Q8_0_BYTES);
     }
+}
+
+/* The levels are so fine that gains would drown in rounding: errors themselves are compared. */
+static void q8_0_fit(const struct lq_encode *job, const struct level_range *range)
+{
+    enum { N = Q8_0_WEIGHTS };
+    static const struct scale_grid grid = {EVEN, -127, 127};
+    size_t n_blocks = job->rows * job->columns / N;
+    for (size_t first = 0; first < n_blocks; first += TILE) {
+        struct tile t;
+        _Alignas(64) float scale[TILE];
+        uint16_t half[TILE];
+        tile_load(&t, job, first, N, BY_ONE);
+        for (size_t g = 0; g < TILE; g += LANES) v_store(scale + g, least_error_scale(&t, N, g, grid, range));
+        for (size_t lane = 0; lane < TILE; lane++) half[lane] = round_to_half(&scale[lane]);
+        for (size_t g = 0; g < TILE; g += LANES) choose_levels(&t, N, g, grid, v_load(scale + g));
+        transpose_bytes(t.level);
+        transpose_bytes(t.level + 16);
+        for (size_t lane = 0; lane < TILE && first + lane < n_blocks; lane++) {
+            uint8_t *dst = job->dst + (first + lane) * Q8_0_BYTES;
+            memcpy(dst, &half[lane], sizeof half[lane]);
+            for (size_t i = 0; i < 16; i++) dst[2 + i] = (uint8_t)(t.level[lane][i] - 127);
+            for (size_t i = 0; i < 16; i++) dst[18 + i] = (uint8_t)(t.level[16 + lane][i] - 127);
+        }
+    }
+}
+
+static void q8_0_encode(const struct lq_encode *job)
+{
+    static const struct level_range ranges[] = {
+        [LQ_EFFORT_NORMAL] = {8, 127.4f, -0.5f},
+        [LQ_EFFORT_FAST] = {4, 127.4f, -0.8f},
+        [LQ_EFFORT_BEST] = {16, 127.4f, -0.5f},
+    };
+    if (job->importance == NULL && job->effort != LQ_EFFORT_BEST) q8_0_round(job);
+    else q8_0_fit(job, &ranges[job->effort]);
 }

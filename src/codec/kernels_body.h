@@ -9,9 +9,11 @@
 #include "codec/convert_rows.h"
 #include "codec/measure_rows.h"
 #include "codec/decode_blocks.h"
-#include "codec/encode_q8_0.h"
 #include "codec/tile.h"
 #include "codec/encode_scale.h"
+#include "codec/encode_q8_0.h"
+#include "codec/encode_scale_super.h"
+#include "codec/encode_mxfp4.h"
 #include "codec/encode_affine.h"
 #include "codec/encode_affine_super.h"
 

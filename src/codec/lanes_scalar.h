@@ -77,7 +77,7 @@ static inline bool v_any(vm which)
     return which;
 }
 
-/* table[index]; an index is a whole number from 0 to 7. */
+/* table[index], the index cut to a whole number; it is at least 0 and less than 8. */
 static inline vf v_lookup(const float table[8], vf index)
 {
     return table[(int)index];

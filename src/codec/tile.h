@@ -11,6 +11,7 @@
  *         for (size_t g = 0; g < TILE; g += LANES) search(&t, g);   // v_load(&t.x[i][g]) is weight i of LANES of them
  *     }
  */
+#include <math.h>
 
 enum { TILE = 16, LONGEST_SUB_BLOCK = 32 };
 
@@ -65,9 +66,9 @@ static inline void weigh(struct tile *t, size_t n, size_t g, enum weighting weig
     }
 }
 
-/* Sub-blocks first .. first + TILE - 1 of n weights each, of the job's rows one behind the other. */
-static inline void tile_load(struct tile *t, const struct lq_encode *job, size_t first, size_t n,
-                             enum weighting weighting)
+/* Sub-blocks first .. first + TILE - 1 of n weights each, of the job's rows one behind the other; importance where there
+ * is any. */
+static inline void tile_gather(struct tile *t, const struct lq_encode *job, size_t first, size_t n)
 {
     static const float zeros[LONGEST_SUB_BLOCK];
     size_t per_row = job->columns / n, n_blocks = job->rows * per_row;
@@ -79,6 +80,13 @@ static inline void tile_load(struct tile *t, const struct lq_encode *job, size_t
     }
     transpose_runs(x, n, t->x);
     if (job->importance != NULL) transpose_runs(w, n, t->w);
+}
+
+/* The same, with an error's weight where no importance is given. */
+static inline void tile_load(struct tile *t, const struct lq_encode *job, size_t first, size_t n,
+                             enum weighting weighting)
+{
+    tile_gather(t, job, first, n);
     for (size_t g = 0; g < TILE; g += LANES) {
         for (size_t i = 0; i < n; i++) v_store(&t->x[i][g], flush_tiny(v_load(&t->x[i][g])));
         if (job->importance == NULL) weigh(t, n, g, weighting);

@@ -1,9 +1,12 @@
-"""bench: the text, the JSON, rows of models, and errors that no instruction set changes."""
+"""bench: the text, the JSON, rows of models, errors that no instruction set changes, and those that are recorded."""
+import csv
+import io
 import json
+import os
 import re
 import unittest
 
-from harness import CliTest
+from harness import CliTest, PROJECT, WRAPPED
 
 HEAD = r"type +bpw +error +against ggml"
 SPEEDS = r" +encode MB/s +M weights/s +of copy +decode MB/s +copy MB/s"
@@ -52,6 +55,21 @@ class Bench(CliTest):
 
     def test_a_model_that_is_not_there(self):
         self.check_refused(["bench", "--rows", "none.gguf"], "none.gguf: cannot open: No such file or directory", code=1)
+
+    @unittest.skipIf(WRAPPED, "too slow under a tool")
+    def test_recorded_errors_are_todays(self):
+        """A part of the table that tests/bench/codec.py --update writes. ggml's share of the quotient is compiled code that
+        may be contracted where the machine can: the last digits are not held."""
+        with open(os.path.join(PROJECT, "tests", "regress", "results.csv"), encoding="utf-8") as f:
+            text = next(part for part in f.read().split("\n\n") if part.startswith("type,"))
+        recorded = {(r["type"], r["effort"], r["importance"]): r for r in csv.DictReader(io.StringIO(text))}
+        for rows, importance in (("heavy", "with"), ("demo", "without")):
+            types = [t for t, effort, given in recorded if (effort, given) == ("normal", importance)]
+            self.assertEqual(len(types), 13)
+            args = ["--rows", "demo/model" if rows == "demo" else rows, "--types", ",".join(types)]
+            for seen in self.errors(*args, *["--importance"] * (importance == "with"))["types"]:
+                expected = float(recorded[seen["type"], "normal", importance][rows])
+                self.assertAlmostEqual(seen["error_ratio"], expected, delta=2e-4, msg=f"{seen['type']}, {rows} rows")
 
 
 if __name__ == "__main__":

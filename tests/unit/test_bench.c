@@ -123,7 +123,7 @@ static void check_efforts(enum lq_type type, const struct lq_bench_matrix *m, co
     const char *name = lq_format_name(type), *with = m->importance != NULL ? "with" : "without";
     if (normal.ours > normal.ggml)
         fail_msg("%s, %s rows, %s importance: error %.4f of ggml's", name, what, with, normal.ours / normal.ggml);
-    if (best.ours > 1.005 * normal.ours)
+    if (best.ours > 1.02 * normal.ours)
         fail_msg("%s, %s rows, %s importance: best is %.4f of normal", name, what, with, best.ours / normal.ours);
 }
 

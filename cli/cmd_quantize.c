@@ -53,6 +53,9 @@ static const struct cli_option options[] = {
     {"save-plan", 0, "FILE", "write the plan as JSON, to be read, edited and used again", CLI_TEXT, AT(save_plan), 0,
      0},
     {"plan", 0, "FILE", "use a saved plan instead of a recipe", CLI_TEXT, AT(plan), 0, 0},
+    {"no-pad", 0, NULL,
+     "do not pad vision feed-forwards with zeros; a file type then gives exactly llama-quantize's types", CLI_FLAG,
+     AT(no_pad), 0, 0},
     {"allow-requantize", 0, NULL, "accept an input that is quantised already; errors add up", CLI_FLAG,
      AT(allow_requantize), 0, 0},
     {"force", 'f', NULL, "replace existing output", CLI_FLAG, AT(force), 0, 0},
@@ -91,6 +94,8 @@ static int check(const struct cli_job *job)
     if (job->plan != NULL && spec)
         return cli_wrong_use(
             "quantize", "--plan gives every tensor its type: it goes with no recipe, --vision, --language or --type");
+    if (job->plan != NULL && job->no_pad)
+        return cli_wrong_use("quantize", "--plan gives every tensor its shape: it goes with no --no-pad");
     if (job->keep_split && job->split_size > 0)
         return cli_wrong_use("quantize", "--keep-split and --split-size contradict each other");
     if (job->quiet && job->verbose) return cli_wrong_use("quantize", "--quiet and --verbose contradict each other");

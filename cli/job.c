@@ -87,6 +87,7 @@ static enum lq_status make_plan(const struct cli_job *job, struct work *w, struc
         .n_rules = job->rules.n,
         .imatrix = w->imatrix,
         .allow_requantize = job->allow_requantize,
+        .no_padding = job->no_pad,
     };
     if (job->plan != NULL) return lq_plan_load(&w->plan, job->plan, w->model, &request, err);
     return lq_plan_build(&w->plan, w->model, &request, err);

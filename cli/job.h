@@ -19,7 +19,7 @@ struct cli_job {
     uint64_t split_size; /* bytes; 0: one file for each half */
     uint64_t memory;     /* bytes; 0: the library's default */
     int effort;          /* enum lq_effort */
-    bool keep_split, dry_run, allow_requantize, force, json, quiet, verbose;
+    bool keep_split, dry_run, allow_requantize, no_pad, force, json, quiet, verbose;
     bool hugging_face_only; /* refuse an input that is GGUF already */
     bool fix_feature_layer; /* convert alone: see fix_feature_layer.h */
 };

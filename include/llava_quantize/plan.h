@@ -34,6 +34,7 @@ struct lq_plan_request {
     size_t n_rules;
     const struct lq_imatrix *imatrix; /* NULL: none */
     bool allow_requantize;
+    bool no_padding; /* keep every shape; of a file type, give the vision half exactly llama-quantize's types */
 };
 
 struct lq_plan_entry {
@@ -42,7 +43,8 @@ struct lq_plan_entry {
     uint64_t ne[4], rows; /* the shape as written: the tensor's, or larger where a vision feed-forward is padded with
                              zeros; it starts with the tensor's rows, and each row with the tensor's weights */
     uint64_t bytes;       /* of the encoded data */
-    char reason[96]; /* one clause: "layered", "--type 'vision.ffn'", "1152 columns do not fit q4_k: iq4_nl", ... */
+    char reason[128];     /* one clause: "layered", "--type 'vision.ffn'", "1152 columns do not fit q4_k: iq4_nl", ...;
+                             of a padded one two: "padded 4304 -> 4352 for q4_k, exact; layered" */
 };
 
 struct lq_plan {
@@ -64,8 +66,9 @@ void lq_plan_free(struct lq_plan *plan);
 
 /* JSON, stable order, one line per tensor; written atomically. */
 enum lq_status lq_plan_save(const struct lq_plan *plan, const char *path, struct lq_error *err);
-/* Unknown tensors, types, keys and versions are refused by name, tensors that the file leaves out too. Of the request
- * only imatrix and allow_requantize count. */
+/* Unknown tensors, types, keys and versions are refused by name, tensors that the file leaves out too, and shapes that
+ * are neither the model's nor those of its tower padded alike in all blocks, by less than 256. Of the request only
+ * imatrix and allow_requantize count. */
 enum lq_status lq_plan_load(struct lq_plan **out, const char *path, const struct lq_model *model,
                             const struct lq_plan_request *request, struct lq_error *err);
 

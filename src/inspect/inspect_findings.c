@@ -8,6 +8,7 @@
 
 #include "inspect/inspect_backends.h"
 #include "model/gguf_pair.h"
+#include "plan/tower.h"
 #include "source/kv.h"
 #include "write/layout.h"
 
@@ -189,8 +190,10 @@ static void check_padding(struct look *look)
 {
     const struct lq_model_half *half = look->model->half[LQ_VISION];
     struct group g = {NULL, 0, 0};
+    struct lq_tower tower;
     uint64_t padded = 0;
-    for (size_t i = 0; half != NULL && i < half->n_tensors; i++) {
+    bool exact = half != NULL && lq_tower_find(&tower, half);
+    for (size_t i = 0; exact && i < half->n_tensors; i++) {
         const struct lq_tensor *t = &half->tensors[i];
         if (!could_be_padded(t) || t->ne[0] > UINT64_MAX - 32) continue;
         add(&g, t);
@@ -204,8 +207,8 @@ static void check_padding(struct look *look)
         " weights divide into no blocks of 32, so the type stays %s (%.1f MiB)",
         g.n, g.n == 1 ? "x" : "ces", g.first->name, columns, lq_format_name(g.first->type), (double)g.bytes / 1048576);
     ADVISE(f,
-           "zeros that widen the hidden size from %" PRIu64 " to %" PRIu64
-           " change no result, as the activation of 0 is 0; padded so and at q8_0 they would take %.1f MiB less",
+           "'llava-quantize quantize' widens the hidden size from %" PRIu64 " to %" PRIu64
+           " with zeros, which changes no result, as the activation of 0 is 0: at q8_0 they take %.1f MiB less then",
            columns, (columns + 31) / 32 * 32, ((double)g.bytes - (double)padded) / 1048576);
 }
 

@@ -98,6 +98,17 @@ static enum lq_status decode_part(const struct lq_tensor *t, const unsigned char
     return lq_codec_decode(f->type, row + column / f->block * f->bytes, out, n, err);
 }
 
+/* Weights of a widened tower beyond the original's. New rows, and new entries of a bias, must be zeros. New columns are
+ * multiplied by zeros: what became of them in their block counts as error, and changes nothing. */
+static void compare_zeros(const struct task *task, const float *q, uint64_t n, uint64_t row, uint64_t column)
+{
+    bool columns = task->tensor->n_dims > 1 && row < task->original->rows;
+    for (uint64_t i = 0; i < n; i++) {
+        if (q[i] != 0 && !columns) set_place(&task->sight->not_zero, row, column + i);
+        if (isfinite(q[i])) task->item->sums[0] += (double)q[i] * q[i];
+    }
+}
+
 /* At most DECODED_AT_ONCE weights of a row; of an F16 original, decoding is left to the comparison. */
 static enum lq_status compare_part(const struct task *task, const unsigned char *there, const float *q, uint64_t n,
                                    uint64_t row, uint64_t column, struct lq_error *err)
@@ -116,30 +127,48 @@ static enum lq_status compare_part(const struct task *task, const unsigned char 
     return status;
 }
 
+/* The weights of a row that the original has: all or, in a widened tower, those in front. */
+static uint64_t original_columns(const struct task *task, uint64_t row)
+{
+    return row < task->original->rows ? task->original->ne[0] : 0;
+}
+
 static enum lq_status compare_row(const struct task *task, uint64_t row, const unsigned char *here,
                                   const unsigned char *there, struct lq_error *err)
 {
     float q[DECODED_AT_ONCE];
-    uint64_t columns = task->tensor->ne[0];
+    uint64_t columns = task->tensor->ne[0], shared = original_columns(task, row);
     enum lq_status status = LQ_OK;
     for (uint64_t c = 0; c < columns && status == LQ_OK; c += DECODED_AT_ONCE) {
         uint64_t n = columns - c < DECODED_AT_ONCE ? columns - c : DECODED_AT_ONCE;
         status = decode_part(task->tensor, here, c, q, n, err);
-        if (status == LQ_OK) status = compare_part(task, there, q, n, row, c, err);
+        uint64_t both = c >= shared ? 0 : shared - c < n ? shared - c : n;
+        if (status == LQ_OK && both > 0) status = compare_part(task, there, q, both, row, c, err);
+        if (status == LQ_OK) compare_zeros(task, q + both, n - both, row, c + both);
     }
     return status;
 }
 
+/* How many of the rows the original has. */
+static uint64_t original_rows(const struct lq_tensor *original, uint64_t first_row, uint64_t n_rows)
+{
+    uint64_t left = first_row < original->rows ? original->rows - first_row : 0;
+    return n_rows < left ? n_rows : left;
+}
+
 static bool is_copy(const struct task *task, uint64_t bytes)
 {
-    return task->tensor->type == task->original->type && memcmp(task->scratch->here, task->scratch->there, bytes) == 0;
+    return task->tensor->type == task->original->type &&
+           memcmp(task->tensor->ne, task->original->ne, sizeof task->tensor->ne) == 0 &&
+           memcmp(task->scratch->here, task->scratch->there, bytes) == 0;
 }
 
 static enum lq_status compare_rows(const struct task *task, uint64_t first_row, uint64_t n_rows, struct lq_error *err)
 {
     uint64_t here = row_bytes(task->tensor), there = row_bytes(task->original);
+    uint64_t stored = original_rows(task->original, first_row, n_rows);
     enum lq_status status =
-        lq_model_read(task->pass->run->options.original, task->original, first_row, n_rows, task->scratch->there, err);
+        lq_model_read(task->pass->run->options.original, task->original, first_row, stored, task->scratch->there, err);
     if (status != LQ_OK) return status;
     if (!can_decode(task->tensor) || !can_decode(task->original)) {
         task->sight->differs |= !is_copy(task, n_rows * here);
@@ -180,8 +209,9 @@ static enum lq_status run_item(void *data, size_t index, unsigned worker, struct
         status = look_at_rows(&task, row, end - row < step ? end - row : step, err);
     if (status != LQ_OK) return status;
     item->hash = XXH3_128bits_digest(task.scratch->hash);
-    uint64_t read = row_bytes(tensor) + (original == NULL ? 0 : row_bytes(original));
-    lq_meter_add(&pass->run->meter, tensor->name, item->n_rows * read);
+    uint64_t read = item->n_rows * row_bytes(tensor);
+    if (original != NULL) read += original_rows(original, item->first_row, item->n_rows) * row_bytes(original);
+    lq_meter_add(&pass->run->meter, tensor->name, read);
     return LQ_OK;
 }
 

@@ -19,6 +19,7 @@ struct lq_place {
 /* What is seen of an item besides its hash and sums. */
 struct lq_sight {
     struct lq_place bad, original_bad; /* first value or block that is not finite: here, in the original */
+    struct lq_place not_zero;          /* first value beyond the original's that is not zero and should be */
     bool differs;                      /* data without weights to decode are not the original's */
     double worst;                      /* (relative error of the worst block) squared */
     struct lq_place worst_at;

@@ -70,6 +70,20 @@ static enum lq_status report_difference(const struct lq_data_pass *pass, const s
                        pass->half->path, t->name, lq_format_name(t->type));
 }
 
+static enum lq_status report_not_zero(const struct lq_data_pass *pass, const struct lq_tensor *t, struct range r,
+                                      struct lq_error *err)
+{
+    for (size_t i = r.first; i < r.end; i++) {
+        const struct lq_place *at = &pass->sights[i].not_zero;
+        if (at->found)
+            return lq_run_find(pass->run, LQ_CHECK_TENSORS, err,
+                               "%s: tensor '%s': row %" PRIu64 ", column %" PRIu64
+                               " lies beyond the original, and is not zero",
+                               pass->half->path, t->name, at->row, at->column);
+    }
+    return LQ_OK;
+}
+
 static enum lq_status report_error(const struct lq_data_pass *pass, const struct lq_tensor *t,
                                    const struct lq_verify_tensor *v, struct lq_error *err)
 {
@@ -91,6 +105,7 @@ static enum lq_status report(const struct lq_data_pass *pass, struct lq_error *e
         if (v->original != NULL) add_up(pass, r, v);
         status = report_values(pass, t, r, v->original, err);
         if (status == LQ_OK) status = report_difference(pass, t, r, err);
+        if (status == LQ_OK) status = report_not_zero(pass, t, r, err);
         if (status == LQ_OK) status = report_error(pass, t, v, err);
     }
     return status;

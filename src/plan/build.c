@@ -33,11 +33,14 @@ static void say_misfit(struct lq_plan_entry *entry, enum lq_type wanted)
         lq_format_name(entry->type));
 }
 
-static void choose_by_mix(struct lq_plan_entry *entry, const struct lq_spec *spec, const struct lq_mix_choice *choice)
+/* Where padding is allowed, what does not fit in the tower falls to the nearest type, as with recipes. */
+static void choose_by_mix(const struct build *b, struct lq_plan_entry *entry, const struct lq_spec *spec,
+                          const struct lq_mix_choice *choice)
 {
-    entry->type = choice->type;
+    bool nearest = b->half->half == LQ_VISION && !b->request->no_padding && choice->allowed;
+    entry->type = nearest ? lq_entry_fit(choice->wanted, entry->ne[0]) : choice->type;
     if (!choice->allowed) say(entry, "llama-quantize's %s keeps it", spec->name);
-    else if (choice->wanted != choice->type) say_misfit(entry, choice->wanted);
+    else if (choice->wanted != entry->type) say_misfit(entry, choice->wanted);
     else say(entry, "llama-quantize's %s", spec->name);
 }
 
@@ -92,7 +95,7 @@ static enum lq_status choose(struct build *b, struct lq_plan_entry *entry, size_
         entry->type = rule->type;
         say(entry, "--type '%.60s'", rule->pattern);
     } else if (entry->tensor->quantisable && spec->kind == LQ_SPEC_MIX) {
-        choose_by_mix(entry, spec, &b->choices[i]);
+        choose_by_mix(b, entry, spec, &b->choices[i]);
         demanding = b->choices[i].allowed && lq_mix_demands_importance(spec->mix, entry->tensor, entry->type);
     } else if (entry->tensor->quantisable) {
         choose_by_recipe(b, entry, spec);
@@ -100,7 +103,7 @@ static enum lq_status choose(struct build *b, struct lq_plan_entry *entry, size_
     return lq_entry_finish(entry, b->half->path, b->request, demanding, err);
 }
 
-static enum lq_status ask_mix(struct build *b, struct lq_error *err)
+static enum lq_status ask_mix(struct build *b, bool tower, struct lq_error *err)
 {
     const struct lq_spec *spec = &b->spec[b->half->half];
     free(b->choices);
@@ -108,15 +111,83 @@ static enum lq_status ask_mix(struct build *b, struct lq_error *err)
     if (spec->kind != LQ_SPEC_MIX || b->half->n_tensors == 0) return LQ_OK;
     b->choices = calloc(b->half->n_tensors, sizeof *b->choices);
     if (b->choices == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for the plan", b->half->path);
-    return lq_mix_choose(spec->mix, b->half, b->request->imatrix != NULL, b->choices, err);
+    return lq_mix_choose(spec->mix, b->half, b->request->imatrix != NULL, tower, b->choices, err);
+}
+
+/* All entries of the half in hand, in the shapes of a tower of that hidden size; tower NULL: as they are. */
+static enum lq_status choose_all(struct build *b, struct lq_plan_entry *entries, const struct lq_tower *tower,
+                                 uint64_t hidden, struct lq_error *err)
+{
+    enum lq_status status = LQ_OK;
+    for (size_t i = 0; i < b->half->n_tensors && status == LQ_OK; i++) {
+        entries[i] = lq_entry_kept(&b->half->tensors[i]);
+        if (tower != NULL) lq_entry_set_hidden(&entries[i], tower, hidden);
+        status = choose(b, &entries[i], i, err);
+    }
+    return status;
+}
+
+static uint64_t round_up(uint64_t n, uint64_t step)
+{
+    return (n + step - 1) / step * step;
+}
+
+/* The type with the largest blocks that some matrix gets whose rows are the hidden values. */
+static enum lq_type type_of_down(const struct build *b, const struct lq_plan_entry *entries)
+{
+    enum lq_type type = LQ_TYPE_F32;
+    for (size_t i = 0; i < b->half->n_tensors; i++)
+        if (entries[i].tensor->role == LQ_ROLE_VISION_FFN_DOWN &&
+            lq_format_get(entries[i].type)->block > lq_format_get(type)->block)
+            type = entries[i].type;
+    return type;
+}
+
+static uint64_t bytes_of_tower(const struct build *b, const struct lq_plan_entry *entries, const struct lq_tower *tower)
+{
+    uint64_t ne[4], bytes = 0;
+    for (size_t i = 0; i < b->half->n_tensors; i++)
+        if (lq_tower_shape(tower, entries[i].tensor, tower->hidden, ne)) bytes += entries[i].bytes;
+    return bytes;
+}
+
+/* The plan with the feed-forwards widened to what the types want that a row of any length would get. False where
+ * nothing is gained by it, or it cannot be. */
+static bool choose_padded(struct build *b, struct lq_plan_entry *entries, const struct lq_tower *tower, uint64_t most)
+{
+    struct lq_error err;
+    if (ask_mix(b, true, &err) != LQ_OK) return false;
+    if (choose_all(b, entries, tower, round_up(tower->hidden, LQ_TOWER_STEP), &err) != LQ_OK) return false;
+    enum lq_type type = type_of_down(b, entries);
+    uint64_t hidden = round_up(tower->hidden, lq_format_get(type)->block);
+    if (hidden == tower->hidden || hidden == tower->width) return false;
+    if (choose_all(b, entries, tower, hidden, &err) != LQ_OK || bytes_of_tower(b, entries, tower) >= most) return false;
+    for (size_t i = 0; i < b->half->n_tensors; i++) lq_entry_say_padding(&entries[i], type);
+    return true;
+}
+
+/* Takes the padded plan instead where it is smaller, or the only one that can be. */
+static enum lq_status consider_padding(struct build *b, struct lq_plan_entry *entries, enum lq_status plain,
+                                       struct lq_error *err)
+{
+    struct lq_tower tower;
+    size_t n = b->half->n_tensors;
+    if (b->request->no_padding || !lq_tower_find(&tower, b->half)) return plain;
+    struct lq_plan_entry *padded = calloc(n, sizeof *padded);
+    if (padded == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for the plan", b->half->path);
+    bool better = choose_padded(b, padded, &tower, plain == LQ_OK ? bytes_of_tower(b, entries, &tower) : UINT64_MAX);
+    if (better) memcpy(entries, padded, n * sizeof *padded);
+    free(padded);
+    return better ? LQ_OK : plain;
 }
 
 static enum lq_status choose_half(struct build *b, const struct lq_model_half *half, struct lq_plan_entry *entries,
                                   struct lq_error *err)
 {
     b->half = half;
-    enum lq_status status = ask_mix(b, err);
-    for (size_t i = 0; i < half->n_tensors && status == LQ_OK; i++) status = choose(b, &entries[i], i, err);
+    enum lq_status status = ask_mix(b, false, err);
+    if (status != LQ_OK) return status;
+    status = consider_padding(b, entries, choose_all(b, entries, NULL, 0, err), err);
     if (status != LQ_OK) return status;
     const struct lq_spec *spec = &b->spec[half->half];
     b->plan->file_type[half->half] =

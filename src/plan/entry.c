@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,14 @@ struct lq_plan_entry lq_entry_of(const struct lq_tensor *tensor)
     return entry;
 }
 
+struct lq_plan_entry lq_entry_kept(const struct lq_tensor *tensor)
+{
+    struct lq_plan_entry entry = lq_entry_of(tensor);
+    entry.type = tensor->keep;
+    snprintf(entry.reason, sizeof entry.reason, "never quantised");
+    return entry;
+}
+
 enum lq_status lq_plan_new(struct lq_plan **out, const struct lq_model *model, struct lq_error *err)
 {
     size_t n = count_tensors(model);
@@ -48,13 +57,8 @@ enum lq_status lq_plan_new(struct lq_plan **out, const struct lq_model *model, s
         return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for a plan of %zu tensors", model->path, n);
     }
     for (int h = 0; h < LQ_HALVES; h++)
-        for (size_t i = 0; model->half[h] != NULL && i < model->half[h]->n_tensors; i++) {
-            const struct lq_tensor *tensor = &model->half[h]->tensors[i];
-            struct lq_plan_entry *entry = &plan->entries[plan->n_entries++];
-            *entry = lq_entry_of(tensor);
-            entry->type = tensor->keep;
-            snprintf(entry->reason, sizeof entry->reason, "never quantised");
-        }
+        for (size_t i = 0; model->half[h] != NULL && i < model->half[h]->n_tensors; i++)
+            plan->entries[plan->n_entries++] = lq_entry_kept(&model->half[h]->tensors[i]);
     *out = plan;
     return LQ_OK;
 }
@@ -64,6 +68,39 @@ void lq_plan_free(struct lq_plan *plan)
     if (plan == NULL) return;
     free(plan->entries);
     free(plan);
+}
+
+void lq_entry_set_hidden(struct lq_plan_entry *entry, const struct lq_tower *tower, uint64_t hidden)
+{
+    if (lq_tower_shape(tower, entry->tensor, hidden, entry->ne)) entry->rows = entry->ne[1];
+}
+
+/* "padded 4304 -> 4352", or "" for an entry of its tensor's shape. */
+static void describe_padding(const struct lq_plan_entry *entry, char *dst, size_t size)
+{
+    const uint64_t *from = entry->tensor->ne, *to = entry->ne;
+    int d = from[0] != to[0] ? 0 : 1;
+    dst[0] = '\0';
+    if (from[d] != to[d]) snprintf(dst, size, "padded %" PRIu64 " -> %" PRIu64, from[d], to[d]);
+}
+
+void lq_entry_say_padding(struct lq_plan_entry *entry, enum lq_type type)
+{
+    char padding[64], reason[sizeof entry->reason];
+    describe_padding(entry, padding, sizeof padding);
+    if (padding[0] == '\0') return;
+    snprintf(reason, sizeof reason, "%s", entry->reason);
+    snprintf(entry->reason, sizeof entry->reason, "%s%s%s, exact; %.60s", padding, type == LQ_TYPE_NONE ? "" : " for ",
+             type == LQ_TYPE_NONE ? "" : lq_format_name(type), reason);
+}
+
+bool lq_entry_tells_padding(const struct lq_plan_entry *entry)
+{
+    char padding[64];
+    describe_padding(entry, padding, sizeof padding);
+    if (padding[0] == '\0') return strncmp(entry->reason, "padded ", strlen("padded ")) != 0;
+    size_t n = strlen(padding);
+    return strncmp(entry->reason, padding, n) == 0 && (entry->reason[n] == ',' || entry->reason[n] == ' ');
 }
 
 static bool is_smaller(const struct lq_format *a, const struct lq_format *b)
@@ -91,6 +128,7 @@ bool lq_plan_widen(struct lq_plan *plan, size_t i, const char *reason)
         entry->type = ladder[rung];
         entry->bytes = bytes;
         snprintf(entry->reason, sizeof entry->reason, "%s", reason);
+        lq_entry_say_padding(entry, LQ_TYPE_NONE);
         return true;
     }
     return false;
@@ -158,7 +196,8 @@ enum lq_status lq_entry_finish(struct lq_plan_entry *entry, const char *path, co
         return lq_error_set(err, LQ_ERR_USAGE, "%s: tensor '%s' (%s) is never quantised: it stays %s, not %s", path,
                             t->name, lq_role_name(t->role), lq_format_name(t->keep), lq_format_name(entry->type));
     enum lq_status status = set_bytes(entry, path, err);
-    if (status != LQ_OK || !t->quantisable || entry->type == t->type) return status;
+    bool copy = entry->type == t->type && memcmp(entry->ne, t->ne, sizeof entry->ne) == 0;
+    if (status != LQ_OK || !t->quantisable || copy) return status;
     status = check_source(entry, path, request->allow_requantize, err);
     demanding |= (lq_format_get(entry->type)->flags & LQ_FORMAT_NEEDS_IMPORTANCE) != 0;
     if (status == LQ_OK && demanding) status = check_importance(entry, path, request->imatrix, err);

@@ -10,12 +10,22 @@
 #define LQ_PLAN_ENTRY_H
 
 #include "llava_quantize/plan.h"
+#include "plan/tower.h"
 
 /* An empty plan: every tensor in the plan's order, in the type it has anyway. */
 enum lq_status lq_plan_new(struct lq_plan **out, const struct lq_model *model, struct lq_error *err);
 
 /* An entry that leaves its tensor as it is. */
 struct lq_plan_entry lq_entry_of(const struct lq_tensor *tensor);
+/* An entry as an empty plan has it. */
+struct lq_plan_entry lq_entry_kept(const struct lq_tensor *tensor);
+
+/* Gives an entry the shape that its tensor has in a tower of that hidden size; one outside the feed-forwards stays. */
+void lq_entry_set_hidden(struct lq_plan_entry *entry, const struct lq_tower *tower, uint64_t hidden);
+/* Puts "padded 4304 -> 4352 for q4_k, exact" before the reason of a padded entry. LQ_TYPE_NONE: for no type. */
+void lq_entry_say_padding(struct lq_plan_entry *entry, enum lq_type type);
+/* Does the reason speak of the padding that the entry has, and of none if it has none? */
+bool lq_entry_tells_padding(const struct lq_plan_entry *entry);
 
 /* `wanted`, or the smallest type no smaller than it that fits the row; f16 fits every row. */
 enum lq_type lq_entry_fit(enum lq_type wanted, uint64_t columns);

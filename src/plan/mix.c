@@ -232,7 +232,7 @@ struct walk {
     const char *architecture;
     uint64_t blocks, experts;
     unsigned circumstances; /* those that hold for every tensor */
-    bool tied, seventy_b;
+    bool tied, seventy_b, tower;
     uint64_t n_value;               /* tensors of kind VALUE */
     uint64_t value, up, gate, down; /* of each kind, tensors already met */
 };
@@ -310,9 +310,10 @@ static bool is_seventy_b(const struct lq_model_half *half, uint64_t blocks, uint
     return false;
 }
 
-static void walk_init(struct walk *w, const struct lq_mix *mix, const struct lq_model_half *half, bool has_imatrix)
+static void walk_init(struct walk *w, const struct lq_mix *mix, const struct lq_model_half *half, bool has_imatrix,
+                      bool tower)
 {
-    *w = (struct walk){.mix = mix, .architecture = half->architecture, .tied = true};
+    *w = (struct walk){.mix = mix, .architecture = half->architecture, .tied = true, .tower = tower};
     bool falcon = strcmp(half->architecture, "falcon") == 0;
     w->circumstances = (falcon ? FALCON : NOT_FALCON) | (has_imatrix ? IMATRIX : NO_IMATRIX);
     uint64_t heads = 0, key_heads = 0;
@@ -323,6 +324,8 @@ static void walk_init(struct walk *w, const struct lq_mix *mix, const struct lq_
         key_heads = get_number(half, "attention.head_count_kv", heads);
         uint64_t next = get_number(half, "nextn_predict_layers", 0);
         w->seventy_b = is_seventy_b(half, w->blocks - next, w->experts, heads != key_heads);
+    } else if (tower) {
+        w->blocks = get_number(half, "vision.block_count", 0);
     }
     if (key_heads != 0 && heads / key_heads >= 4) w->circumstances |= GROUPED;
     if (w->experts >= 4) w->circumstances |= EXPERTS_4;
@@ -348,11 +351,12 @@ static unsigned position(uint64_t i, uint64_t n)
     return at;
 }
 
-/* Feed-forward tensors are counted as they come, but a file with experts says the block in the name. */
+/* Feed-forward tensors are counted as they come, but a file with experts says the block in the name, and so does a
+ * tower whose blocks count. */
 static unsigned ffn_position(const struct walk *w, const struct lq_tensor *t, uint64_t count)
 {
     bool low = (M(w->mix - mixes) & LOW) != 0;
-    bool by_name = w->experts > 1 && !low && t->block >= 0;
+    bool by_name = (w->tower || (w->experts > 1 && !low)) && t->block >= 0;
     return position(by_name ? (uint64_t)t->block : count, w->blocks);
 }
 
@@ -436,7 +440,7 @@ static int compare_names(const void *a, const void *b)
     return bx != by ? (bx > by) - (bx < by) : strcmp((*x)->name, (*y)->name);
 }
 
-enum lq_status lq_mix_choose(const struct lq_mix *mix, const struct lq_model_half *half, bool has_imatrix,
+enum lq_status lq_mix_choose(const struct lq_mix *mix, const struct lq_model_half *half, bool has_imatrix, bool tower,
                              struct lq_mix_choice *choices, struct lq_error *err)
 {
     size_t n = half->n_tensors;
@@ -446,7 +450,7 @@ enum lq_status lq_mix_choose(const struct lq_mix *mix, const struct lq_model_hal
     for (size_t i = 0; i < n; i++) order[i] = &half->tensors[i];
     qsort(order, n, sizeof *order, compare_names);
     struct walk w;
-    walk_init(&w, mix, half, has_imatrix);
+    walk_init(&w, mix, half, has_imatrix, tower);
     enum lq_status status = LQ_OK;
     for (size_t i = 0; i < n && status == LQ_OK; i++)
         status = choose(&w, half, order[i], &choices[order[i] - half->tensors], err);

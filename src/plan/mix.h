@@ -5,7 +5,7 @@
  * as it is; every type fits its row.
  *
  *     const struct lq_mix *mix = lq_mix_find("q4_k_m");
- *     lq_mix_choose(mix, half, false, choices, &err);   // choices[half->n_tensors]
+ *     lq_mix_choose(mix, half, false, false, choices, &err);   // choices[half->n_tensors]
  */
 #ifndef LQ_PLAN_MIX_H
 #define LQ_PLAN_MIX_H
@@ -30,8 +30,10 @@ const struct lq_mix *lq_mix_at(size_t i);
 /* NULL when no file type has this name. Ignores case. */
 const struct lq_mix *lq_mix_find(const char *name);
 
-/* Errors: LQ_ERR_UNSUPPORTED where llama-quantize defines no type for a row's width, LQ_ERR_MEMORY. */
-enum lq_status lq_mix_choose(const struct lq_mix *mix, const struct lq_model_half *half, bool has_imatrix,
+/* `tower`: count the blocks of a vision half. llama-quantize does not, and so takes each for the last one, whose
+ * ffn_down deserves more bits; that is its choice for files that it can quantise, and nobody's for those that it cannot.
+ * Errors: LQ_ERR_UNSUPPORTED where llama-quantize defines no type for a row's width, LQ_ERR_MEMORY. */
+enum lq_status lq_mix_choose(const struct lq_mix *mix, const struct lq_model_half *half, bool has_imatrix, bool tower,
                              struct lq_mix_choice *choices, struct lq_error *err);
 
 /* llama-quantize refuses to give `type` to this tensor without importance data. */

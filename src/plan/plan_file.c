@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "plan/entry.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +16,11 @@ static const char *const half_names[LQ_HALVES] = {"vision", "language"};
 
 /* ---- saving ---- */
 
-static json_t *shape_of(const struct lq_tensor *t)
+static json_t *shape_of(const struct lq_plan_entry *entry)
 {
     json_t *shape = json_array();
-    for (uint32_t i = 0; i < t->n_dims; i++) json_array_append_new(shape, json_integer((json_int_t)t->ne[i]));
+    for (uint32_t i = 0; i < entry->tensor->n_dims; i++)
+        json_array_append_new(shape, json_integer((json_int_t)entry->ne[i]));
     return shape;
 }
 
@@ -31,7 +33,7 @@ static char *entry_line(const struct lq_plan_entry *entry)
     snprintf(reason, sizeof reason, "%s: %s", type, entry->reason);
     json_t *object =
         json_pack("{ss ss ss so ss ss ss}", "name", t->name, "half", half_names[t->half], "role", lq_role_name(t->role),
-                  "shape", shape_of(t), "from", lq_format_name(t->type), "type", type, "reason", reason);
+                  "shape", shape_of(entry), "from", lq_format_name(t->type), "type", type, "reason", reason);
     char *line = object == NULL ? NULL : json_dumps(object, 0);
     json_decref(object);
     return line;
@@ -79,6 +81,9 @@ struct load {
     struct lq_plan *plan;
     struct lq_plan_entry **sorted; /* by half and name */
     bool *seen;                    /* by place in plan->entries */
+    struct lq_tower tower;         /* whose shapes may be larger than the model's */
+    bool has_tower;
+    uint64_t hidden; /* of the tower as planned; 0: no line has told yet */
     bool edited;
 };
 
@@ -117,6 +122,8 @@ static enum lq_status load_init(struct load *l, struct lq_error *err)
         return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for the plan", l->name);
     for (size_t i = 0; i < n; i++) l->sorted[i] = &l->plan->entries[i];
     qsort(l->sorted, n, sizeof *l->sorted, compare_entries);
+    const struct lq_model_half *vision = l->model->half[LQ_VISION];
+    l->has_tower = vision != NULL && lq_tower_find(&l->tower, vision);
     return LQ_OK;
 }
 
@@ -162,19 +169,54 @@ static enum lq_status read_half(const struct load *l, const char *where, const c
                         text);
 }
 
-static enum lq_status check_shape(const struct load *l, json_t *object, const struct lq_tensor *t, struct lq_error *err)
+static enum lq_status refuse_shape(const struct load *l, const struct lq_tensor *t, struct lq_error *err)
 {
-    json_t *shape = json_object_get(object, "shape");
-    if (shape == NULL) return LQ_OK;
-    bool same = json_is_array(shape) && json_array_size(shape) == t->n_dims;
-    for (size_t i = 0; same && i < t->n_dims; i++) {
-        json_t *n = json_array_get(shape, i);
-        same = json_is_integer(n) && json_integer_value(n) >= 0 && (uint64_t)json_integer_value(n) == t->ne[i];
-    }
-    if (same) return LQ_OK;
     return lq_error_set(err, LQ_ERR_FORMAT,
                         "%s: tensor '%s': the shape is not the model's: the plan is for another model", l->name,
                         t->name);
+}
+
+/* Every tensor of the tower that depends on the hidden size must give the same one. */
+static enum lq_status read_hidden(struct load *l, const struct lq_plan_entry *entry, uint64_t hidden,
+                                  struct lq_error *err)
+{
+    const char *name = entry->tensor->name;
+    uint64_t least = l->tower.hidden, end = least + LQ_TOWER_STEP;
+    if (hidden < least || hidden >= end || hidden == l->tower.width)
+        return lq_error_set(err, LQ_ERR_FORMAT,
+                            "%s: tensor '%s': a feed-forward of %" PRIu64 ", expected %" PRIu64
+                            ", or padded with zeros to less than %" PRIu64 "%s",
+                            l->name, name, hidden, least, end,
+                            hidden == l->tower.width ? " and not as wide as the tower" : "");
+    if (l->hidden == 0) l->hidden = hidden;
+    if (l->hidden == hidden) return LQ_OK;
+    return lq_error_set(err, LQ_ERR_FORMAT,
+                        "%s: tensor '%s': a feed-forward of %" PRIu64 ", but %" PRIu64
+                        " in tensors before it: all blocks must be padded alike",
+                        l->name, name, hidden, l->hidden);
+}
+
+/* The shape that the line says: the tensor's, or that in a wider tower. */
+static enum lq_status read_shape(struct load *l, json_t *object, struct lq_plan_entry *entry, struct lq_error *err)
+{
+    const struct lq_tensor *t = entry->tensor;
+    json_t *shape = json_object_get(object, "shape");
+    uint64_t ne[4] = {1, 1, 1, 1}, wider[4], hidden = 0;
+    if (shape == NULL) memcpy(ne, t->ne, sizeof ne);
+    else if (!json_is_array(shape) || json_array_size(shape) != t->n_dims) return refuse_shape(l, t, err);
+    for (size_t i = 0; shape != NULL && i < t->n_dims; i++) {
+        json_t *n = json_array_get(shape, i);
+        if (!json_is_integer(n) || json_integer_value(n) < 0) return refuse_shape(l, t, err);
+        ne[i] = (uint64_t)json_integer_value(n);
+    }
+    if (!l->has_tower || !lq_tower_shape(&l->tower, t, l->tower.hidden, wider))
+        return memcmp(ne, t->ne, sizeof ne) == 0 ? LQ_OK : refuse_shape(l, t, err);
+    for (size_t i = 0; i < 4; i++)
+        if (wider[i] == l->tower.hidden) hidden = ne[i];
+    lq_tower_shape(&l->tower, t, hidden, wider);
+    if (memcmp(ne, wider, sizeof ne) != 0) return refuse_shape(l, t, err);
+    lq_entry_set_hidden(entry, &l->tower, hidden);
+    return read_hidden(l, entry, hidden, err);
 }
 
 /* The entry that the line is about. */
@@ -198,14 +240,18 @@ static enum lq_status find_entry(struct load *l, json_t *object, struct lq_plan_
     return LQ_OK;
 }
 
-/* A saved reason begins with the type it explains; one that begins with another shows an edited type. */
+/* A saved reason begins with the type it explains, and then the padding; one that begins with another shows that the
+ * entry was edited. */
 static void read_reason(struct load *l, struct lq_plan_entry *entry, const char *text)
 {
     const char *type = lq_format_name(entry->type);
     size_t n = strlen(type);
     bool fits = strncmp(text, type, n) == 0 && strncmp(text + n, ": ", 2) == 0;
-    l->edited |= !fits;
-    snprintf(entry->reason, sizeof entry->reason, "%s", fits ? text + n + 2 : "plan file");
+    snprintf(entry->reason, sizeof entry->reason, "%s", fits ? text + n + 2 : "");
+    if (fits && lq_entry_tells_padding(entry)) return;
+    l->edited = true;
+    snprintf(entry->reason, sizeof entry->reason, "plan file");
+    lq_entry_say_padding(entry, LQ_TYPE_NONE);
 }
 
 static enum lq_status read_type(const struct load *l, json_t *object, struct lq_plan_entry *entry, struct lq_error *err)
@@ -233,7 +279,7 @@ static enum lq_status read_entry(struct load *l, json_t *object, struct lq_error
     if (status != LQ_OK) return status;
     const char *name = entry->tensor->name;
     status = check_keys(l, object, name, known, err);
-    if (status == LQ_OK) status = check_shape(l, object, entry->tensor, err);
+    if (status == LQ_OK) status = read_shape(l, object, entry, err);
     if (status == LQ_OK) status = read_type(l, object, entry, err);
     if (status == LQ_OK) status = get_text(l, object, name, "reason", reason, sizeof reason, err);
     if (status != LQ_OK) return status;

@@ -1,6 +1,7 @@
 #include "quantize/metadata.h"
 
 #include "llava_quantize/calibrate.h"
+#include "plan/tower.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -112,6 +113,17 @@ static enum lq_status set_importance(struct lq_kvs *kvs, const struct lq_imatrix
     return status;
 }
 
+/* The hidden size of a tower that is written wider than it was. */
+static enum lq_status set_hidden(struct lq_kvs *kvs, const struct lq_plan *part, struct lq_error *err)
+{
+    for (size_t i = 0; i < part->n_entries; i++) {
+        const struct lq_plan_entry *e = &part->entries[i];
+        if (e->tensor->role == LQ_ROLE_VISION_FFN_DOWN && e->ne[0] != e->tensor->ne[0])
+            return lq_kvs_set_u32(kvs, LQ_TOWER_HIDDEN_KEY, (uint32_t)e->ne[0], err);
+    }
+    return LQ_OK;
+}
+
 enum lq_status lq_metadata_build(struct lq_kvs *out, const struct lq_model *model, const struct lq_model_half *half,
                                  const struct lq_plan *part, const struct lq_quantize_options *options,
                                  struct lq_error *err)
@@ -121,6 +133,7 @@ enum lq_status lq_metadata_build(struct lq_kvs *out, const struct lq_model *mode
     if (status != LQ_OK) goto done;
     remove_stale(&kvs);
     status = set_general(&kvs, part, half->half, err);
+    if (status == LQ_OK) status = set_hidden(&kvs, part, err);
     if (status == LQ_OK) status = set_record(&kvs, model, part, options->effort, err);
     if (status == LQ_OK && uses_importance(part, options->imatrix))
         status = set_importance(&kvs, options->imatrix, err);

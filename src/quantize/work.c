@@ -39,7 +39,7 @@ static enum lq_status not_finite(const struct task *task, struct lq_error *err)
                         (double)task->scratch->weights[at]);
 }
 
-/* The importance of the columns of the matrix that the item lies in, or NULL. Behind the weights is room for a row. */
+/* The importance of the columns of the matrix that the item lies in, or NULL. Behind padded weights is room for a row. */
 static const float *importance_of(const struct task *task)
 {
     if (task->work->imatrix == NULL || !task->tensor->quantisable) return NULL;
@@ -209,7 +209,8 @@ static void size_buffers(struct lq_work *work)
         work->raw_bytes =
             larger(work->raw_bytes, rows * lq_format_row_bytes(entry->tensor->type, entry->tensor->ne[0]));
         work->coded_bytes = larger(work->coded_bytes, item->n_rows * lq_format_row_bytes(entry->type, columns));
-        work->weights = larger(work->weights, (rows + 1) * columns);
+        if (lq_pad_has(entry)) rows++;
+        work->weights = larger(work->weights, rows * columns);
     }
 }
 

@@ -292,8 +292,8 @@ class Findings(InspectTest):
         self.check_alone("padding-possible", ["in"], half="vision", tensor="v.blk.0.ffn_down.weight", tensors=2,
                          text=f"rows of 1040 weights divide into no blocks of 32, so the type stays f16 "
                               f"({before / 2**20:.1f} MiB)",
-                         remedy=f"from 1040 to 1056 change no result, as the activation of 0 is 0; padded so and at "
-                                f"q8_0 they would take {(before - after) / 2**20:.1f} MiB less")
+                         remedy=f"from 1040 to 1056 with zeros, which changes no result, as the activation of 0 is 0: "
+                                f"at q8_0 they take {(before - after) / 2**20:.1f} MiB less then")
 
     def test_quantised_vectors(self):
         name = "v.blk.0.ln1.weight"

@@ -200,7 +200,8 @@ def ask_peer(path, mix, imatrix):
 
 
 def ask_ours(path, mix, imatrix):
-    args = [BIN, path, path + ".out", mix, "--dry-run", "--json", *(["--imatrix", imatrix] if imatrix else [])]
+    args = [BIN, path, path + ".out", mix, "--dry-run", "--json", "--no-pad"]
+    args += ["--imatrix", imatrix] if imatrix else []
     done = subprocess.run(args, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         return None, done.stderr

@@ -194,11 +194,14 @@ static void test_mixes(void **state)
     struct lq_plan *plan = build_spec("q4_k_m");
     check(plan, "output.weight", "q6_k", "llama-quantize's Q4_K_M");
     check(plan, "token_embd.weight", "q4_k", "llama-quantize's Q4_K_M");
-    check(plan, "v.blk.1.ffn_up.weight", "q5_0", "1152 columns do not fit q4_k: q5_0");
+    check(plan, "v.blk.1.ffn_up.weight", "iq4_nl", "1152 columns do not fit q4_k: iq4_nl");
     check(plan, "v.blk.1.ffn_down.weight", "f16", "4304 columns do not fit q6_k: f16");
     assert_string_equal(plan->recipe, "Q4_K_M");
     assert_int_equal(plan->file_type[LQ_LANGUAGE], 15);
     assert_int_equal(plan->file_type[LQ_VISION], 15);
+    lq_plan_free(plan);
+    plan = build(&(struct lq_plan_request){.spec = "q4_k_m", .no_padding = true});
+    check(plan, "v.blk.1.ffn_up.weight", "q5_0", "1152 columns do not fit q4_k: q5_0");
     lq_plan_free(plan);
     refuse(&(struct lq_plan_request){.spec = "q1_0"}, LQ_ERR_UNSUPPORTED,
            "mmproj.gguf: tensor 'v.blk.1.ffn_down.weight': 4304 columns do not divide into q1_0 blocks of 128, and "

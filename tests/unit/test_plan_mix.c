@@ -102,7 +102,7 @@ static void check_choice(const struct file *f, const size_t *place, const char *
 {
     struct lq_mix_choice *choices = calloc(f->half.n_tensors, sizeof *choices);
     struct lq_error err = {0};
-    enum lq_status status = lq_mix_choose(lq_mix_find(mix), &f->half, imatrix, choices, &err);
+    enum lq_status status = lq_mix_choose(lq_mix_find(mix), &f->half, imatrix, false, choices, &err);
     if (recorded == NULL) { /* llama-quantize refuses */
         assert_int_equal(status, LQ_ERR_UNSUPPORTED);
         assert_non_null(strstr(err.message, "columns do not divide into"));
@@ -126,7 +126,7 @@ static void check_demand(const struct file *f, const char *name, bool demanded)
     const struct lq_mix *mix = lq_mix_find(name);
     struct lq_mix_choice *choices = calloc(f->half.n_tensors, sizeof *choices);
     bool demands = false;
-    assert_int_equal(lq_mix_choose(mix, &f->half, false, choices, NULL), LQ_OK);
+    assert_int_equal(lq_mix_choose(mix, &f->half, false, false, choices, NULL), LQ_OK);
     for (size_t i = 0; i < f->half.n_tensors; i++)
         demands |= choices[i].allowed && lq_mix_demands_importance(mix, &f->tensors[i], choices[i].type);
     assert_int_equal(demands, demanded);
@@ -175,7 +175,7 @@ static void test_vision_file_with_low_bits(void **state)
     struct file f;
     file_init(&f, json_object_get(json_object_get(golden, "cases"), "clip"));
     struct lq_mix_choice *choices = calloc(f.half.n_tensors, sizeof *choices);
-    assert_int_equal(lq_mix_choose(lq_mix_find("iq4_xs"), &f.half, false, choices, NULL), LQ_OK);
+    assert_int_equal(lq_mix_choose(lq_mix_find("iq4_xs"), &f.half, false, false, choices, NULL), LQ_OK);
     for (size_t i = 0; i < f.half.n_tensors; i++)
         if (strstr(f.tensors[i].name, "attn_v.weight") != NULL) assert_int_equal(choices[i].type, LQ_TYPE_IQ4_XS);
     free(choices);
@@ -194,7 +194,7 @@ static void test_never_quantised_stays(void **state)
         if (strcmp(f.tensors[i].name, "mm.2.weight") == 0) changed = i;
     assert_true(changed != SIZE_MAX);
     f.tensors[changed].quantisable = false;
-    assert_int_equal(lq_mix_choose(lq_mix_find("Q8_0"), &f.half, false, choices, NULL), LQ_OK);
+    assert_int_equal(lq_mix_choose(lq_mix_find("Q8_0"), &f.half, false, false, choices, NULL), LQ_OK);
     assert_false(choices[changed].allowed);
     assert_int_equal(choices[changed].type, LQ_TYPE_F16);
     free(choices);

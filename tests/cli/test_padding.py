@@ -5,7 +5,7 @@ import platform
 import numpy as np
 
 from harness import CliTest
-from models import F16, Shape, read_gguf, tensor, write_gguf, write_llava, write_pair
+from models import F16, F32, Shape, Tensor, read_gguf, tensor, write_gguf, write_llava, write_pair
 
 HIDDEN_KEY = "clip.vision.feed_forward_length"
 
@@ -92,6 +92,27 @@ class Data(PaddingTest):
         write_gguf(self.path("mmproj-out.gguf"), keys, tensors)
         seen = self.check(["verify", "out.gguf", "--against", "tiny", "--only", "vision"], code=3).out
         self.assertIn("v.blk.1.ffn_up.bias", seen)
+
+    def write_importance(self, path, tensors):
+        """Importance data of the matrices as they are, growing along the rows."""
+        data = {}
+        for name, t in tensors.items():
+            if name.startswith("v.blk.") and len(t.ne) == 2:
+                data[name + ".in_sum2"] = Tensor(F32, (t.ne[0], 1), np.linspace(0.1, 9, t.ne[0], dtype="<f4").tobytes())
+                data[name + ".counts"] = Tensor(F32, (1, 1), np.ones(1, "<f4").tobytes())
+        write_gguf(path, {"general.type": "imatrix", "imatrix.datasets": ["none"], "imatrix.chunk_count": 1,
+                          "imatrix.chunk_size": 512}, data)
+
+    def test_importance_of_the_unpadded(self):
+        """Data for rows of 144 serve rows padded to 256, even where a type demands them."""
+        write_pair(self.path("tiny"), shape=Shape(vision_ff=144))
+        self.write_importance(self.path("i.gguf"), read_gguf(self.path("tiny/mmproj-tiny.gguf"))[1])
+        for spec in ("q4_k", "iq2_xxs"):
+            self.check(["tiny", "out.gguf", "--vision", spec, "--language", "copy", "--imatrix", "i.gguf", "--force",
+                        "--quiet"])
+            tensors = read_gguf(self.path("mmproj-out.gguf"))[1]
+            self.assertEqual(tensors["v.blk.0.ffn_down.weight"].ne, (256, 64))
+            self.check(["verify", "out.gguf", "--against", "tiny"])
 
 
 class Runtime(PaddingTest):

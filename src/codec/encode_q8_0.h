@@ -85,9 +85,9 @@ static void q8_0_fit(const struct lq_encode *job, const struct level_range *rang
 static void q8_0_encode(const struct lq_encode *job)
 {
     static const struct level_range ranges[] = {
-        [LQ_EFFORT_NORMAL] = {8, 127.4f, -0.5f},
-        [LQ_EFFORT_FAST] = {4, 127.4f, -0.8f},
-        [LQ_EFFORT_BEST] = {16, 127.4f, -0.5f},
+        [LQ_EFFORT_NORMAL] = {8, 127.5f, -0.5f},
+        [LQ_EFFORT_FAST] = {4, 127, -0.8f},
+        [LQ_EFFORT_BEST] = {16, 127.5f, -0.5f},
     };
     if (job->importance == NULL && job->effort != LQ_EFFORT_BEST) q8_0_round(job);
     else q8_0_fit(job, &ranges[job->effort]);

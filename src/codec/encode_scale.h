@@ -289,7 +289,7 @@ static void q5_0_encode(const struct lq_encode *job)
     enum { N = 32, BYTES = 22 };
     static const struct scale_grid grid = {EVEN, -16, 15};
     static const struct scale_search search[] = {
-        [LQ_EFFORT_NORMAL] = {{{8, -15.2f, -0.6f}, {4, 15, 1}}, 1},
+        [LQ_EFFORT_NORMAL] = {{{8, -15.2f, -0.7f}, {4, 14.6f, 0.8f}}, 1},
         [LQ_EFFORT_FAST] = {{{4, -15.2f, -0.75f}}, 0},
         [LQ_EFFORT_BEST] = {{{24, -14, -0.3f}, {16, 13.5f, 0.4f}}, 4},
     };

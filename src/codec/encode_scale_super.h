@@ -22,7 +22,7 @@ struct scale_tries {
 /* Super-scales put the largest of the sub-blocks' own scales at `first`, first + step, ... in sixteen steps. */
 struct scaled_search {
     struct scale_search own;
-    struct level_range starts;
+    float first, step;
     int n_starts; /* of those, the most promising ones are tried */
     struct scale_tries start, refit;
     int n_refits;
@@ -70,7 +70,7 @@ LQ_SPECIALISED void rank_starts(struct scaled_starts *starts, const float *own, 
     for (size_t i = 0; i < f->count; i++) most = fabsf(own[i]) > fabsf(most) ? own[i] : most;
     vf unit = inverse_or_zero(v_set(most));
     for (size_t g = 0; g < TILE; g += LANES) {
-        vf inverse = unit * (v_set(search->starts.first) + v_set(search->starts.step) * v_load(steps + g));
+        vf inverse = unit * (v_set(search->first) + v_set(search->step) * v_load(steps + g));
         vf xl = v_set(0), ll = v_set(0);
         for (size_t i = 0; i < f->count; i++) {
             vf k = nearest_level(v_set(own[i]) * inverse, f->scales), weighted = v_set(weight[i]) * k;
@@ -117,7 +117,7 @@ LQ_SPECIALISED vf try_scales(const struct tile *t, size_t g, const struct scaled
 }
 
 /* Takes over, for each super-block of the tile, the super-scale and scales that have less error than what is there. A
- * super-scale that overflows f16 stays where nothing else is found, for the caller to see. */
+ * super-scale that overflows f16 is as good as zeros: it stays where nothing better is found, for the caller to see. */
 LQ_SPECIALISED void try_super_scales(struct scaled_tile *s, const struct tile *t, const struct scaled_format *f,
                                      const float wanted[TILE], const float centre[TILE],
                                      const struct scale_tries *tries)
@@ -139,8 +139,7 @@ LQ_SPECIALISED void try_super_scales(struct scaled_tile *s, const struct tile *t
     for (size_t i = 0; i < TILE / f->count; i++) {
         float sum = sum_lanes(error + i * f->count, f->count);
         if (!(sum < s->error[i])) continue;
-        bool overflows = (half[i] & 0x7fff) == 0x7c00;
-        s->error[i] = overflows ? 3e38f : sum;
+        s->error[i] = sum;
         s->half[i] = half[i];
         memcpy(s->d + i * f->count, d + i * f->count, f->count * sizeof *d);
         memcpy(s->k + i * f->count, k + i * f->count, f->count * sizeof *k);
@@ -223,9 +222,9 @@ static void q6_k_encode(const struct lq_encode *job)
     enum { BYTES = 210 };
     static const struct scaled_format f = {16, 16, {EVEN, -32, 31}, {EVEN, -128, 127}};
     static const struct scaled_search search[] = {
-        [LQ_EFFORT_NORMAL] = {{{{4, -32, 0.4f}}, 0}, {16, -128, 1}, 1, {8, -2, 1 / 64.f}, {4, -2, 0}, 0},
-        [LQ_EFFORT_FAST] = {{{{4, -32, 0.4f}}, 0}, {16, -128, 1}, 1, {4, -2, 1 / 64.f}, {4, -2, 0}, 0},
-        [LQ_EFFORT_BEST] = {{{{8, -30, -0.5f}}, 1}, {16, -128, 1}, 4, {8, -4, 0}, {4, -2, 0}, 4},
+        [LQ_EFFORT_NORMAL] = {{{{4, -32, 0.4f}}, 0}, -128, 1, 1, {8, -2, 1 / 64.f}, {0}, 0},
+        [LQ_EFFORT_FAST] = {{{{4, -32, 0.4f}}, 0}, -128, 1, 1, {4, -2, 1 / 64.f}, {0}, 0},
+        [LQ_EFFORT_BEST] = {{{{4, -32, 0.4f}}, 0}, -128, 1, 4, {16, -6, 1 / 64.f}, {4, -2, 0}, 4},
     };
     for (size_t b = 0; b < job->rows * job->columns / 256; b++) {
         struct tile t;
@@ -266,9 +265,9 @@ static void q3_k_encode(const struct lq_encode *job)
     enum { BYTES = 110 };
     static const struct scaled_format f = {16, 16, {EVEN, -4, 3}, {EVEN, -32, 31}};
     static const struct scaled_search search[] = {
-        [LQ_EFFORT_NORMAL] = {{{{8, -3.5f, -0.5f}, {4, 3, 0.5f}}, 1}, {16, -32, 1}, 1, {4, -2, 0}, {4, -2, 0}, 1},
-        [LQ_EFFORT_FAST] = {{{{4, -3.5f, -0.5f}}, 0}, {16, -32, 1}, 1, {4, -2, 0}, {4, -2, 0}, 0},
-        [LQ_EFFORT_BEST] = {{{{16, -3.5f, -0.25f}, {8, 3, 0.25f}}, 1}, {16, -32, 1}, 4, {8, -4, 0}, {4, -2, 0}, 4},
+        [LQ_EFFORT_NORMAL] = {{{{8, -3.5f, -0.5f}, {4, 3, 0.5f}}, 0}, -32, 1, 1, {4, -2, 0}, {0}, 0},
+        [LQ_EFFORT_FAST] = {{{{4, -3.5f, -0.7f}}, 0}, -32, 1, 1, {4, -2, 0}, {0}, 0},
+        [LQ_EFFORT_BEST] = {{{{8, -3.5f, -0.5f}, {8, 2.6f, 0.3f}}, 0}, -32, 1, 2, {4, -2, 0}, {4, -2, 0}, 2},
     };
     for (size_t b = 0; b < job->rows * job->columns / 256; b++) {
         struct tile t;
@@ -302,9 +301,9 @@ static void iq4_xs_encode(const struct lq_encode *job)
     enum { BYTES = 136, COUNT = 8 };
     static const struct scaled_format f = {32, COUNT, {CURVED, -127, 113}, {EVEN, -32, 31}};
     static const struct scaled_search search[] = {
-        [LQ_EFFORT_NORMAL] = {{{{8, -90, -10}, {4, 90, 12}}, 1}, {16, -32, 1}, 1, {4, -2, 0}, {4, -2, 0}, 1},
-        [LQ_EFFORT_FAST] = {{{{4, -90, -15}}, 1}, {16, -32, 1}, 1, {4, -2, 0}, {4, -2, 0}, 0},
-        [LQ_EFFORT_BEST] = {{{{16, -90, -6}, {8, 80, 10}}, 2}, {16, -32, 1}, 4, {8, -4, 0}, {4, -2, 0}, 4},
+        [LQ_EFFORT_NORMAL] = {{{{8, -90, -10}, {4, 90, 12}}, 0}, -32, 1, 1, {4, -2, 0}, {0}, 0},
+        [LQ_EFFORT_FAST] = {{{{4, -90, -15}}, 0}, -32, 1, 1, {4, -2, 0}, {0}, 0},
+        [LQ_EFFORT_BEST] = {{{{16, -85, -6}, {8, 80, 10}}, 1}, -32, 1, 4, {8, -4, 0}, {4, -2, 0}, 4},
     };
     size_t n_blocks = job->rows * job->columns / 256;
     for (size_t first = 0; first < n_blocks; first += TILE / COUNT) {

@@ -135,8 +135,8 @@ static void more_effort_means_less_error(void **state)
     }
 }
 
-/* The farther down, the fewer digits an f16 scale has, until zeros are nearest; a shift of all weights by a power of two
- * must change nothing before that. */
+/* The farther down, the fewer digits an f16 scale has, until zeros are nearest; a shift of all weights by a power of
+ * two must change nothing before that. */
 static void relative_error_holds_until_scales_have_no_digits(void **state)
 {
     (void)state;

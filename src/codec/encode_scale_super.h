@@ -239,8 +239,8 @@ static void q6_k_encode(const struct lq_encode *job)
 
 /* Q3_K: 16 sub-blocks of 16; the upper bits of the levels, the lower 2, scales, the super-scale. Bit j / 32 of byte
  * j % 32 is weight j's upper bit; each half of 128 weights has its lower bits in 32 bytes, weights j, j + 32, j + 64
- * and j + 96 in one. Of the scales plus 32, the lower 4 bits of i and i + 8 share byte i, the upper 2 of i, i + 4, i + 8
- * and i + 12 share byte 8 + i. */
+ * and j + 96 in one. Of the scales plus 32, the lower 4 bits of i and i + 8 share byte i, the upper 2 of i, i + 4,
+ * i + 8 and i + 12 share byte 8 + i. */
 static void pack_q3_k(const uint8_t levels[256], const struct scaled_tile *s, uint8_t *dst)
 {
     memset(dst, 0, 32);

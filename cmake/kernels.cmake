@@ -3,6 +3,9 @@
 get_filename_component(LQ_CODEC ${CMAKE_CURRENT_LIST_DIR}/../src/codec ABSOLUTE)
 set(LQ_ISAS scalar)
 set(LQ_FLAGS_scalar -O3)
+if(LQ_SANITIZE) # their checks in loops that are unrolled far take the compiler minutes
+  set(LQ_FLAGS_scalar -O1)
+endif()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   list(APPEND LQ_ISAS avx2 avx512)
   set(LQ_FLAGS_avx2 -O3 -mavx2 -mf16c)

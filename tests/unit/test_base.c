@@ -296,6 +296,30 @@ static void test_cgroup_levels(void **state)
     rmdir(in_folder("cpu"));
 }
 
+/* Whatever the files say, and however they are damaged: at least one CPU, and a group never gets more than its parent. */
+static void test_cgroup_is_never_nothing(void **state)
+{
+    static const char alphabet[] = "0123456789 -maxq\n";
+    (void)state;
+    uint64_t seed = 6;
+    assert_int_equal(mkdir(in_folder("a"), 0700), 0);
+    for (int round = 0; round < 500; round++) {
+        static const char *const files[] = {"cpu.max", "a/cpu.max"};
+        for (size_t f = 0; f < 2; f++) {
+            char text[24] = "";
+            for (size_t i = 0; i < sizeof text - 1; i++)
+                text[i] = alphabet[lq_random_below(&seed, sizeof alphabet - 1)];
+            if (round % 2 == 0)
+                snprintf(text, sizeof text, "%d %d", 1 + (int)(lq_random_below(&seed, 1000000)), 1 + round * 1000);
+            save(files[f], text);
+        }
+        unsigned parent = lq_cgroup_cpus("0::/\n", folder), child = lq_cgroup_cpus("0::/a\n", folder);
+        if (child < 1 || child > parent) fail_msg("%u CPUs of %u", child, parent);
+    }
+    unlink(in_folder("a/cpu.max"));
+    rmdir(in_folder("a"));
+}
+
 static void test_cpu_count(void **state)
 {
     (void)state;
@@ -341,6 +365,7 @@ int main(void)
         cmocka_unit_test(test_pool_is_concurrent),
         WITH_FOLDER(test_cgroup_quota),
         WITH_FOLDER(test_cgroup_levels),
+        WITH_FOLDER(test_cgroup_is_never_nothing),
         cmocka_unit_test(test_cpu_count),
         cmocka_unit_test(test_random),
     };

@@ -78,6 +78,35 @@ static void the_first_bad_weight_is_named(void **state)
     free(out);
 }
 
+/* A worker that fails in the middle, while others write: its error, and nothing else, is what the run leaves. */
+static void a_failing_tensor_stops_the_run(void **state)
+{
+    enum { TENSORS = 9, LONG_ROWS = 2000 };
+    struct made_tensor made[TENSORS];
+    char names[TENSORS][32], before[STATE_SIZE];
+    float *good = calloc((size_t)COLUMNS * LONG_ROWS, sizeof *good), *bad = calloc((size_t)COLUMNS * LONG_ROWS, 4);
+    bad[1234 * COLUMNS + 7] = INFINITY;
+    for (int i = 0; i < TENSORS; i++) {
+        snprintf(names[i], sizeof names[i], "blk.%d.ffn_up.weight", i);
+        made[i] = (struct made_tensor){names[i], LQ_TYPE_F32, 2, {COLUMNS, LONG_ROWS}, i == 4 ? bad : good};
+    }
+    char *in = fixture_path(*state, "in.gguf"), *out = fixture_path(*state, "out.gguf");
+    make_gguf(in, LQ_LANGUAGE, made, TENSORS);
+    fixture_state(*state, before);
+    for (unsigned threads = 1; threads <= 64; threads *= 4) {
+        struct lq_quantize_result result;
+        struct lq_error err = {0};
+        struct ask ask = {.input = in, .output = out, .spec = "q4_0", .threads = threads};
+        assert_int_equal(quantize(&ask, &result, NULL, &err), LQ_ERR_FORMAT);
+        assert_names(&err, (const char *[]){"tensor 'blk.4.ffn_up.weight'", "row 1234, column 7"}, 2);
+        assert_state(*state, before);
+    }
+    free(good);
+    free(bad);
+    free(in);
+    free(out);
+}
+
 /* A scale beyond f16 must not become an infinity: the tensor gets a larger type, the others keep theirs. */
 static void overflow_widens_the_type(void **state)
 {
@@ -242,9 +271,13 @@ static void output_must_not_be_input(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_FOLDER(bad_weights_are_named),     IN_FOLDER(the_first_bad_weight_is_named),
-        IN_FOLDER(overflow_widens_the_type),  IN_FOLDER(overflow_is_told_and_repeatable),
-        IN_FOLDER(cancelling_leaves_nothing), cmocka_unit_test(output_names),
+        IN_FOLDER(bad_weights_are_named),
+        IN_FOLDER(the_first_bad_weight_is_named),
+        IN_FOLDER(a_failing_tensor_stops_the_run),
+        IN_FOLDER(overflow_widens_the_type),
+        IN_FOLDER(overflow_is_told_and_repeatable),
+        IN_FOLDER(cancelling_leaves_nothing),
+        cmocka_unit_test(output_names),
         IN_FOLDER(output_must_not_be_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,8 +5,6 @@
 #include "message.h"
 #include "text.h"
 
-static const char *const efforts[] = {"normal", "fast", "best"}; /* enum lq_effort */
-
 static double relative(double error, const struct lq_bench_error *sums)
 {
     return sums->weights > 0 ? sqrt(error / sums->weights) : 0;
@@ -32,7 +30,7 @@ void cli_bench_head(const struct cli_bench_job *job, const struct cli_bench_rows
         cli_put_clean(stdout, job->rows);
     } else printf("%s rows of %u weights", job->rows, job->columns);
     printf(", %s importance, effort %s, %u thread%s, %s kernels\n", job->importance ? "with" : "without",
-           efforts[job->effort], job->threads, job->threads == 1 ? "" : "s", lq_bench_kernels());
+           lq_effort_name((enum lq_effort)job->effort), job->threads, job->threads == 1 ? "" : "s", lq_bench_kernels());
     printf("%-8s %6s %10s %13s", "type", "bpw", "error", "against ggml");
     if (job->seconds > 0)
         printf(" %11s %12s %9s %11s %11s", "encode MB/s", "M weights/s", "of copy", "decode MB/s", "copy MB/s");
@@ -84,9 +82,10 @@ json_t *cli_bench_type_to_json(const struct cli_bench_result *r)
 
 json_t *cli_bench_to_json(const struct cli_bench_job *job, const struct cli_bench_rows *rows, json_t *types)
 {
-    json_t *o = json_pack("{s:s,s:s,s:s,s:o,s:b,s:s,s:i,s:o}", "command", "bench", "version", lq_version(), "kernels",
-                          lq_bench_kernels(), "rows", cli_json_text(job->rows), "importance", (int)job->importance,
-                          "effort", efforts[job->effort], "threads", (int)job->threads, "types", types);
+    json_t *o =
+        json_pack("{s:s,s:s,s:s,s:o,s:b,s:s,s:i,s:o}", "command", "bench", "version", lq_version(), "kernels",
+                  lq_bench_kernels(), "rows", cli_json_text(job->rows), "importance", (int)job->importance, "effort",
+                  lq_effort_name((enum lq_effort)job->effort), "threads", (int)job->threads, "types", types);
     if (o == NULL || rows->model || json_object_set_new(o, "columns", json_integer(job->columns)) == 0) return o;
     json_decref(o);
     return NULL;

@@ -165,7 +165,8 @@ static struct lq_quantize_options options_of(const struct cli_job *job, const st
 static enum lq_status show_plan(const struct cli_job *job, const struct work *w, struct lq_error *err)
 {
     struct lq_quantize_options options = options_of(job, w);
-    struct cli_report report = {.command = job->command, .output = job->output, .model = w->model, .plan = w->plan};
+    struct cli_report report = {
+        .command = job->command, .output = job->output, .model = w->model, .plan = w->plan, .effort = options.effort};
     struct lq_quantize_file *files = NULL;
     enum lq_status status = lq_quantize_files(&files, &report.n_files, w->model, w->plan, &options, err);
     report.files = files;
@@ -207,6 +208,7 @@ static enum lq_status produce(const struct cli_job *job, const struct work *w, s
         .output = job->output,
         .model = w->model,
         .plan = w->plan,
+        .effort = (enum lq_effort)job->effort,
         .files = result.files,
         .n_files = result.n_files,
         .result = &result,

@@ -4,7 +4,7 @@
  *
  * The JSON object keeps its shape from version to version; new members may be added:
  *   {
- *     "command", "version", "recipe", "pair_id"*,
+ *     "command", "version", "recipe", "effort", "pair_id"*,
  *     "halves": {
  *       "vision": {"path"*, "paths", "bytes"*, "tensors", "weights", "bytes_before", "bytes_after", "bpw",
  *                  "relative_error"*},
@@ -28,6 +28,7 @@ struct cli_report {
     const char *output;  /* as given by the user */
     const struct lq_model *model;
     const struct lq_plan *plan;
+    enum lq_effort effort;
     const struct lq_quantize_file *files; /* written, or to be written */
     size_t n_files;
     const struct lq_quantize_result *result; /* NULL after --dry-run */

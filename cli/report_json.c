@@ -82,8 +82,8 @@ static json_t *plan_to_json(const struct cli_report *r)
 
 enum lq_status cli_report_json(const struct cli_report *r, struct lq_error *err)
 {
-    json_t *o = json_pack("{s:s,s:s,s:o}", "command", r->command, "version", lq_version(), "recipe",
-                          cli_json_text(r->plan->recipe));
+    json_t *o = json_pack("{s:s,s:s,s:o,s:s}", "command", r->command, "version", lq_version(), "recipe",
+                          cli_json_text(r->plan->recipe), "effort", lq_effort_name(r->effort));
     bool ok = o != NULL;
     if (r->result != NULL) ok = ok && extend(o, json_pack("{s:s}", "pair_id", r->result->pair_id));
     ok = ok && extend(o, json_pack("{s:o,s:o}", "halves", halves_to_json(r), "plan", plan_to_json(r)));

@@ -42,6 +42,8 @@ enum lq_effort {
     LQ_EFFORT_FAST,   /* the first good guess */
     LQ_EFFORT_BEST    /* as low as is practical, at about ggml's speed */
 };
+/* "normal", "fast", "best". */
+const char *lq_effort_name(enum lq_effort effort);
 
 struct lq_format {
     enum lq_type type;

@@ -72,3 +72,10 @@ uint64_t lq_format_row_bytes(int64_t type, uint64_t columns)
     uint64_t blocks = columns / f->block;
     return blocks > UINT64_MAX / f->bytes ? 0 : blocks * f->bytes;
 }
+
+const char *lq_effort_name(enum lq_effort effort)
+{
+    static const char *const names[] = {
+        [LQ_EFFORT_NORMAL] = "normal", [LQ_EFFORT_FAST] = "fast", [LQ_EFFORT_BEST] = "best"};
+    return names[effort];
+}

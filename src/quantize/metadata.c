@@ -15,9 +15,6 @@ static const char placeholder[] = "00000000000000000000000000000000"; /* the pai
 static const char *const ours[] = {"general.quantized_by",  "llava_quantize.pair_id", "llava_quantize.source",
                                    "llava_quantize.recipe", "llava_quantize.plan",    "llava_quantize.effort"};
 
-static const char *const efforts[] = {
-    [LQ_EFFORT_NORMAL] = "normal", [LQ_EFFORT_FAST] = "fast", [LQ_EFFORT_BEST] = "best"};
-
 void lq_metadata_remove_split(struct lq_kvs *kvs)
 {
     for (size_t i = kvs->n; i-- > 0;)
@@ -85,7 +82,7 @@ static enum lq_status set_record(struct lq_kvs *kvs, const struct lq_model *mode
     if (status == LQ_OK) status = lq_kvs_set_string(kvs, "llava_quantize.recipe", part->recipe, err);
     if (status == LQ_OK) status = lq_kvs_set_string(kvs, "llava_quantize.plan", summary, err);
     if (status == LQ_OK && quantises(part) && effort != LQ_EFFORT_NORMAL)
-        status = lq_kvs_set_string(kvs, "llava_quantize.effort", efforts[effort], err);
+        status = lq_kvs_set_string(kvs, "llava_quantize.effort", lq_effort_name(effort), err);
     return status;
 }
 

@@ -69,8 +69,8 @@ class Report(CliTest):
     def test_json(self):
         result = self.check(["demo/model", "out", "--json", "-q"], err="")
         report = json.loads(result.out)
-        self.assertEqual(set(report), {"command", "version", "recipe", "pair_id", "halves", "plan"})
-        self.assertEqual((report["command"], report["recipe"]), ("quantize", "layered"))
+        self.assertEqual(set(report), {"command", "version", "recipe", "effort", "pair_id", "halves", "plan"})
+        self.assertEqual((report["command"], report["recipe"], report["effort"]), ("quantize", "layered", "normal"))
         self.assertRegex(report["pair_id"], r"\A[0-9a-f]{32}\Z")
         for half in ("vision", "language"):
             found = report["halves"][half]
@@ -106,9 +106,10 @@ class DryRun(CliTest):
 
     def test_json(self):
         before = snapshot(self.dir)
-        report = json.loads(self.check(["demo/model", "out", "-n", "--json"], err="").out)
+        report = json.loads(self.check(["demo/model", "out", "-n", "--json", "--effort", "best"], err="").out)
         self.assertEqual(snapshot(self.dir), before)
-        self.assertEqual(set(report), {"command", "version", "recipe", "halves", "plan"})
+        self.assertEqual(set(report), {"command", "version", "recipe", "effort", "halves", "plan"})
+        self.assertEqual(report["effort"], "best")
         self.assertEqual(set(report["halves"]["vision"]), {"paths", "tensors", "weights", "bytes_before", "bytes_after",
                                                            "bpw"})
         self.assertEqual(set(report["plan"][0]), {"name", "half", "role", "from", "to", "bytes_before", "bytes_after",

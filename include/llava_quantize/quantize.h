@@ -30,7 +30,8 @@ struct lq_quantize_options {
     unsigned threads;                 /* 0: lq_cpu_count() */
     enum lq_effort effort;            /* of the encoders that are ours */
     uint64_t memory;                  /* bytes that the process may take, as far as this run decides it: it works with
-                                         fewer threads to stay below; 0: LQ_QUANTIZE_MEMORY */
+                                         fewer threads to stay below; 0: LQ_QUANTIZE_MEMORY
+                                         besides what the process takes already */
     const struct lq_imatrix *imatrix; /* the one the plan was built with, or NULL */
     const struct lq_hooks *hooks;     /* may be NULL */
 };

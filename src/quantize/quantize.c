@@ -17,7 +17,7 @@ struct run {
     struct lq_plan *plan;
     const struct lq_quantize_options *options;
     unsigned threads;
-    uint64_t resident; /* memory that the process took before */
+    uint64_t resident; /* memory that the process took before, where its whole is bounded */
     struct lq_output *output;
     struct lq_meter meter;
     struct lq_content content; /* everything written, in order */
@@ -227,7 +227,7 @@ enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan,
 {
     struct run run = {.model = model, .plan = plan, .options = options};
     run.threads = options->threads > 0 ? options->threads : lq_cpu_count();
-    run.resident = resident_bytes();
+    run.resident = options->memory > 0 ? resident_bytes() : 0;
     lq_meter_init(&run.meter, options->hooks, input_bytes(plan));
     enum lq_status status = allocate(&run, err);
     if (status == LQ_OK) status = encode(&run, err);

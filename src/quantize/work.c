@@ -211,12 +211,14 @@ static void size_buffers(struct lq_work *work)
         work->coded_bytes = larger(work->coded_bytes, item->n_rows * lq_format_row_bytes(entry->type, columns));
         if (lq_pad_has(entry)) rows++;
         work->weights = larger(work->weights, rows * columns);
+        work->longest_row = larger(work->longest_row, columns);
     }
 }
 
+/* The buffers, and two rows of numbers that encoding takes for itself. */
 static uint64_t bytes_per_worker(const struct lq_work *work)
 {
-    return work->raw_bytes + work->coded_bytes + work->weights * sizeof(float);
+    return work->raw_bytes + work->coded_bytes + (work->weights + 2 * work->longest_row) * sizeof(float);
 }
 
 /* Rounded up. */

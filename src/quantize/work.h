@@ -42,7 +42,7 @@ struct lq_work {
     size_t n_overflowed;
     struct lq_scratch *scratch; /* one per worker */
     unsigned n_scratch;
-    uint64_t raw_bytes, coded_bytes, weights;
+    uint64_t raw_bytes, coded_bytes, weights, longest_row;
 };
 
 /* Errors: LQ_ERR_FORMAT for a weight that is not finite (file, tensor, row, column), LQ_ERR_CANCELLED, LQ_ERR_IO,

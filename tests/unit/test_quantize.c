@@ -226,7 +226,7 @@ static void less_memory_gives_the_same_bytes(void **state)
         enum lq_status status = quantize(&ask, &result, NULL, &err);
         if (status != LQ_OK) {
             assert_int_equal(status, LQ_ERR_MEMORY);
-            assert_non_null(strstr(err.message, "in.gguf: one thread needs 9 MB besides"));
+            assert_non_null(strstr(err.message, "in.gguf: one thread needs 18 MB besides"));
             assert_non_null(strstr(err.message, "allow at least "));
             assert_int_equal(access(out, F_OK), -1);
             refused++;

@@ -273,7 +273,7 @@ static void q3_k_encode(const struct lq_encode *job)
         struct tile t;
         struct scaled_tile s;
         _Alignas(64) uint8_t levels[TILE * TILE];
-        tile_load(&t, job, b * TILE, 16, BY_SQUARE);
+        tile_load(&t, job, b * TILE, 16, BY_BOTH);
         encode_super_tile(&s, &t, &f, &search[job->effort]);
         levels_in_order(&t, levels);
         pack_q3_k(levels, &s, job->dst + b * BYTES);

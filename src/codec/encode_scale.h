@@ -266,7 +266,7 @@ LQ_SPECIALISED void encode_nibbles(const struct lq_encode *job, struct scale_gri
 static void q4_0_encode(const struct lq_encode *job)
 {
     static const struct scale_search search[] = {
-        [LQ_EFFORT_NORMAL] = {{{8, -7.5f, -0.6f}, {4, 7, 1}}, 1},
+        [LQ_EFFORT_NORMAL] = {{{4, -7.5f, -0.75f}}, 0}, /* more would not be four times as fast as llama-quantize */
         [LQ_EFFORT_FAST] = {{{4, -7.5f, -0.75f}}, 0},
         [LQ_EFFORT_BEST] = {{{24, -7, -0.3f}, {16, 6.5f, 0.4f}}, 4},
     };

@@ -201,6 +201,24 @@ static inline void levels_in_order(const struct tile *t, uint8_t levels[TILE * T
     transpose_bytes((uint8_t(*)[TILE])levels);
 }
 
+typedef void scaled_pack(const uint8_t levels[256], const struct scaled_tile *s, uint8_t *dst);
+
+/* Q3_K and Q6_K: a super-block of 16 sub-blocks of 16 weights is a tile. */
+LQ_SPECIALISED void encode_sixteens(const struct lq_encode *job, const struct scaled_format *f,
+                                    enum weighting weighting, const struct scaled_search *search, scaled_pack *pack,
+                                    size_t block_bytes)
+{
+    for (size_t b = 0; b < job->rows * job->columns / 256; b++) {
+        struct tile t;
+        struct scaled_tile s;
+        _Alignas(64) uint8_t levels[TILE * TILE];
+        tile_load(&t, job, b * TILE, 16, weighting);
+        encode_super_tile(&s, &t, f, search);
+        levels_in_order(&t, levels);
+        pack(levels, &s, job->dst + b * block_bytes);
+    }
+}
+
 /* Q6_K: 16 sub-blocks of 16; the lower 4 bits of the levels, the upper 2, signed bytes of scales, the super-scale.
  * Each half of 128 weights has its lower bits in 64 bytes, weights j and j + 64 in one, and its upper bits in 32,
  * weights j, j + 32, j + 64 and j + 96 in one. */
@@ -226,15 +244,7 @@ static void q6_k_encode(const struct lq_encode *job)
         [LQ_EFFORT_FAST] = {{{{4, -32, 0.4f}}, 0}, -128, 1, 1, {4, -2, 1 / 64.f}, {0}, 0},
         [LQ_EFFORT_BEST] = {{{{4, -32, 0.4f}}, 0}, -128, 1, 4, {16, -6, 1 / 64.f}, {4, -2, 0}, 4},
     };
-    for (size_t b = 0; b < job->rows * job->columns / 256; b++) {
-        struct tile t;
-        struct scaled_tile s;
-        _Alignas(64) uint8_t levels[TILE * TILE];
-        tile_load(&t, job, b * TILE, 16, BY_SQUARE);
-        encode_super_tile(&s, &t, &f, &search[job->effort]);
-        levels_in_order(&t, levels);
-        pack_q6_k(levels, &s, job->dst + b * BYTES);
-    }
+    encode_sixteens(job, &f, BY_SQUARE, &search[job->effort], pack_q6_k, BYTES);
 }
 
 /* Q3_K: 16 sub-blocks of 16; the upper bits of the levels, the lower 2, scales, the super-scale. Bit j / 32 of byte
@@ -269,15 +279,7 @@ static void q3_k_encode(const struct lq_encode *job)
         [LQ_EFFORT_FAST] = {{{{4, -3.5f, -0.7f}}, 0}, -32, 1, 1, {4, -2, 0}, {0}, 0},
         [LQ_EFFORT_BEST] = {{{{8, -3.5f, -0.5f}, {8, 2.6f, 0.3f}}, 0}, -32, 1, 2, {4, -2, 0}, {4, -2, 0}, 2},
     };
-    for (size_t b = 0; b < job->rows * job->columns / 256; b++) {
-        struct tile t;
-        struct scaled_tile s;
-        _Alignas(64) uint8_t levels[TILE * TILE];
-        tile_load(&t, job, b * TILE, 16, BY_BOTH);
-        encode_super_tile(&s, &t, &f, &search[job->effort]);
-        levels_in_order(&t, levels);
-        pack_q3_k(levels, &s, job->dst + b * BYTES);
-    }
+    encode_sixteens(job, &f, BY_BOTH, &search[job->effort], pack_q3_k, BYTES);
 }
 
 /* IQ4_XS: 8 sub-blocks of 32; the super-scale, scales, the sub-blocks' levels as in IQ4_NL. Of the scales plus 32, the

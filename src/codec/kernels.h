@@ -46,22 +46,8 @@ struct lq_encode {
     uint8_t *dst;
 };
 
-/* LQ_ENCODERS(T), LQ_DECODERS(T): T(TYPE, name) for every block format whose encoder or decoder is ours. */
-#define LQ_ENCODERS(T) \
-    T(Q4_0, q4_0) \
-    T(Q4_1, q4_1) \
-    T(Q5_0, q5_0) \
-    T(Q5_1, q5_1) \
-    T(Q8_0, q8_0) \
-    T(Q2_K, q2_k) \
-    T(Q3_K, q3_k) \
-    T(Q4_K, q4_k) \
-    T(Q5_K, q5_k) \
-    T(Q6_K, q6_k) \
-    T(IQ4_NL, iq4_nl) \
-    T(IQ4_XS, iq4_xs) \
-    T(MXFP4, mxfp4)
-#define LQ_DECODERS(T) \
+/* LQ_BLOCK_FORMATS(T): T(TYPE, name) for every block format whose encoder and decoder are ours. */
+#define LQ_BLOCK_FORMATS(T) \
     T(Q4_0, q4_0) \
     T(Q4_1, q4_1) \
     T(Q5_0, q5_0) \

@@ -25,6 +25,6 @@
 #define LQ_ENCODER(type, kernel) [LQ_TYPE_##type] = kernel##_encode,
 #define LQ_DECODER(type, kernel) [LQ_TYPE_##type] = kernel##_decode,
 const struct lq_kernel_table LQ_TABLE_OF(LQ_ISA) = {.name = LQ_STRING(LQ_ISA),
-                                                    .encode = {LQ_ENCODERS(LQ_ENCODER)},
-                                                    .decode = {LQ_DECODERS(LQ_DECODER)},
+                                                    .encode = {LQ_BLOCK_FORMATS(LQ_ENCODER)},
+                                                    .decode = {LQ_BLOCK_FORMATS(LQ_DECODER)},
                                                     LQ_KERNELS(LQ_ENTRY)};

@@ -33,7 +33,7 @@ bool same(const void *found, const void *expected, size_t bytes, size_t size, si
 
 void check_lanes(const struct run *run);  /* lanes_<isa>.h */
 void check_rows(const struct run *run);   /* LQ_KERNELS */
-void check_blocks(const struct run *run); /* LQ_ENCODERS, LQ_DECODERS */
+void check_blocks(const struct run *run); /* LQ_BLOCK_FORMATS */
 void time_rows(const struct run *run);
 void time_blocks(const struct run *run);
 /* Compares digests of what the scalar kernels write with those in the file, or writes them there. */

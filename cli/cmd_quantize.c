@@ -34,7 +34,7 @@ static const struct cli_option options[] = {
     {"vision", 0, "SPEC", "bits, type or recipe of the vision half", CLI_TEXT, AT(vision), 0, 0},
     {"language", 0, "SPEC", "bits, type or recipe of the language half", CLI_TEXT, AT(language), 0, 0},
     {"imatrix", 'i', "FILE", "importance data from llama-imatrix; applied to whichever tensors it covers", CLI_TEXT,
-     AT(imatrix), 0, 0},
+     AT(stats), 0, 0},
     {"split-size", 0, "SIZE",
      "split the language half into files of at most SIZE, such as 500M or 2G (millions or thousand millions of bytes), "
      "called NAME-00001-of-0000N.gguf",

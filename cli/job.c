@@ -15,7 +15,7 @@
 /* What a run holds on to; all of it owned. */
 struct work {
     struct lq_model *model;
-    struct lq_imatrix *imatrix;
+    struct lq_stats *stats;
     struct lq_plan *plan;
     struct lq_plan_rule *rules;
     char *rule_text; /* the storage behind `rules` */
@@ -26,7 +26,7 @@ static void release(struct work *w)
     free(w->rules);
     free(w->rule_text);
     lq_plan_free(w->plan);
-    lq_imatrix_free(w->imatrix);
+    lq_stats_free(w->stats);
     lq_model_free(w->model);
 }
 
@@ -43,9 +43,9 @@ static enum lq_status open_model(const struct cli_job *job, struct work *w, stru
 
 static enum lq_status load_imatrix(const struct cli_job *job, struct work *w, struct lq_error *err)
 {
-    if (job->imatrix == NULL) return LQ_OK;
-    enum lq_status status = lq_imatrix_load(&w->imatrix, job->imatrix, err);
-    return status != LQ_OK ? status : lq_imatrix_check(w->imatrix, w->model, err);
+    if (job->stats == NULL) return LQ_OK;
+    enum lq_status status = lq_stats_load(&w->stats, job->stats, err);
+    return status != LQ_OK ? status : lq_stats_check(w->stats, w->model, err);
 }
 
 /* Splits "PATTERN=TYPE" at the last "=": a type holds none, a pattern may. */
@@ -85,7 +85,7 @@ static enum lq_status make_plan(const struct cli_job *job, struct work *w, struc
         .language = job->language,
         .rules = w->rules,
         .n_rules = job->rules.n,
-        .imatrix = w->imatrix,
+        .stats = w->stats,
         .allow_requantize = job->allow_requantize,
         .no_padding = job->no_pad,
     };
@@ -158,7 +158,7 @@ static struct lq_quantize_options options_of(const struct cli_job *job, const st
         .threads = job->threads,
         .effort = (enum lq_effort)job->effort,
         .memory = job->memory,
-        .imatrix = w->imatrix,
+        .stats = w->stats,
     };
 }
 

@@ -12,7 +12,7 @@ struct cli_job {
     const char *command; /* its name, for messages and JSON */
     const char *input, *output;
     const char *spec; /* bits, type, file type or recipe; NULL: the default */
-    const char *vision, *language, *mmproj, *imatrix, *plan, *save_plan;
+    const char *vision, *language, *mmproj, *stats, *plan, *save_plan;
     struct cli_list rules; /* "PATTERN=TYPE" */
     int only;              /* enum lq_half, or -1 */
     uint32_t threads;

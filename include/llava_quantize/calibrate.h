@@ -5,10 +5,10 @@
  * Invariants: values are finite and not negative, and those that llama-quantize would use; a tensor whose values are
  * all zero is treated as absent.
  *
- *     struct lq_imatrix *im = NULL;
- *     lq_imatrix_load(&im, "imatrix.gguf", &err);
- *     const float *w = lq_imatrix_find(im, tensor);   // tensor->ne[0] * tensor->ne[2] floats or NULL
- *     lq_imatrix_free(im);
+ *     struct lq_stats *im = NULL;
+ *     lq_stats_load(&im, "imatrix.gguf", &err);
+ *     const float *w = lq_stats_importance(im, tensor);   // tensor->ne[0] * tensor->ne[2] floats or NULL
+ *     lq_stats_free(im);
  */
 #ifndef LLAVA_QUANTIZE_CALIBRATE_H
 #define LLAVA_QUANTIZE_CALIBRATE_H
@@ -19,25 +19,37 @@
 extern "C" {
 #endif
 
-struct lq_imatrix;
+struct lq_stats;
 
 /* Errors: LQ_ERR_IO; LQ_ERR_FORMAT for a file of neither form, a value that is NaN, infinite or negative (the message
  * names the tensor), or no data at all. On failure *out is untouched. */
-enum lq_status lq_imatrix_load(struct lq_imatrix **out, const char *path, struct lq_error *err);
-void lq_imatrix_free(struct lq_imatrix *imatrix);
-size_t lq_imatrix_count(const struct lq_imatrix *imatrix);
-const char *lq_imatrix_path(const struct lq_imatrix *imatrix);
+enum lq_status lq_stats_load(struct lq_stats **out, const char *path, struct lq_error *err);
+void lq_stats_free(struct lq_stats *stats);
+size_t lq_stats_count(const struct lq_stats *stats);
+const char *lq_stats_path(const struct lq_stats *stats);
 /* First data set named in the file and chunks counted; "" and 0 where the file does not say. */
-const char *lq_imatrix_dataset(const struct lq_imatrix *imatrix);
-uint64_t lq_imatrix_chunks(const struct lq_imatrix *imatrix);
+const char *lq_stats_dataset(const struct lq_stats *stats);
+uint64_t lq_stats_chunks(const struct lq_stats *stats);
 
 /* LQ_ERR_FORMAT when an entry's length does not fit the tensor of that name (another model's file): the message gives
  * both lengths. A token embedding with data of another length is let pass, as llama-quantize does; it finds none. */
-enum lq_status lq_imatrix_check(const struct lq_imatrix *imatrix, const struct lq_model *model, struct lq_error *err);
+enum lq_status lq_stats_check(const struct lq_stats *stats, const struct lq_model *model, struct lq_error *err);
 /* Borrowed: ne[0] * ne[2] * ne[3] floats, or NULL when the file has nothing for this tensor. Row r of a 3-D expert
  * tensor (r / ne[1] is its expert) takes the ne[0] floats from (r / ne[1]) * ne[0]. An expert that calibration never
  * reached, or whose values are all zero, has 1 in every column. */
-const float *lq_imatrix_find(const struct lq_imatrix *imatrix, const struct lq_tensor *tensor);
+const float *lq_stats_importance(const struct lq_stats *stats, const struct lq_tensor *tensor);
+
+/* Second moments of a matrix's input, where the file holds them. `input` is the same text for all matrices that share
+ * one; NULL from lq_stats_input: none for this tensor. */
+const char *lq_stats_input(const struct lq_stats *stats, const struct lq_tensor *tensor);
+struct lq_stats_moments {
+    double tokens, spread; /* sum c, and sum c^2 |x|^4, over tokens x of weight c */
+};
+/* Reads sum c x x' of one expert (0 of a plain matrix) into `dst`, ne[0] * (ne[0] + 1) / 2 floats: the lower triangle, row
+ * behind row. Thread-safe. Errors: LQ_ERR_IO; LQ_ERR_FORMAT for a value that is NaN, infinite, or a negative one on the
+ * diagonal (the message names the tensor); LQ_ERR_USAGE where there is none. */
+enum lq_status lq_stats_hessian(const struct lq_stats *stats, const struct lq_tensor *tensor, uint64_t expert,
+                                float *dst, struct lq_stats_moments *moments, struct lq_error *err);
 
 #ifdef __cplusplus
 }

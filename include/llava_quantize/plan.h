@@ -32,7 +32,7 @@ struct lq_plan_request {
     const char *language;
     const struct lq_plan_rule *rules; /* later rules win over earlier ones, all over the recipe */
     size_t n_rules;
-    const struct lq_imatrix *imatrix; /* NULL: none */
+    const struct lq_stats *stats; /* NULL: none */
     bool allow_requantize;
     bool no_padding; /* keep every shape; of a file type, give the vision half exactly llama-quantize's types */
 };

@@ -22,18 +22,18 @@ extern "C" {
 #define LQ_QUANTIZE_MEMORY UINT64_C(250000000)
 
 struct lq_quantize_options {
-    const char *output;               /* a folder, or a path ending in ".gguf" */
-    bool force;                       /* replace existing output */
-    bool keep_split;                  /* split the language half as the input's is; without effect on a single file */
-    uint64_t split_size;              /* 0: no limit; else bytes that no language file exceeds, unless it holds one
+    const char *output;           /* a folder, or a path ending in ".gguf" */
+    bool force;                   /* replace existing output */
+    bool keep_split;              /* split the language half as the input's is; without effect on a single file */
+    uint64_t split_size;          /* 0: no limit; else bytes that no language file exceeds, unless it holds one
                                          tensor alone: then the log hook is told */
-    unsigned threads;                 /* 0: lq_cpu_count() */
-    enum lq_effort effort;            /* of the encoders that are ours */
-    uint64_t memory;                  /* bytes that the process may take, as far as this run decides it: it works with
+    unsigned threads;             /* 0: lq_cpu_count() */
+    enum lq_effort effort;        /* of the encoders that are ours */
+    uint64_t memory;              /* bytes that the process may take, as far as this run decides it: it works with
                                          fewer threads to stay below; 0: LQ_QUANTIZE_MEMORY
                                          besides what the process takes already */
-    const struct lq_imatrix *imatrix; /* the one the plan was built with, or NULL */
-    const struct lq_hooks *hooks;     /* may be NULL */
+    const struct lq_stats *stats; /* the one the plan was built with, or NULL */
+    const struct lq_hooks *hooks; /* may be NULL */
 };
 
 /* One file of the output. A vision half is always one file: llama.cpp loads no split mmproj. */

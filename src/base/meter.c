@@ -1,4 +1,4 @@
-#include "quantize/meter.h"
+#include "base/meter.h"
 
 #include <time.h>
 

@@ -1,6 +1,6 @@
 /* Progress and cancellation of one run, shared by its workers. */
-#ifndef LQ_QUANTIZE_METER_H
-#define LQ_QUANTIZE_METER_H
+#ifndef LQ_BASE_METER_H
+#define LQ_BASE_METER_H
 
 #include "llava_quantize/base.h"
 

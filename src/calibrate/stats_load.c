@@ -20,14 +20,14 @@ struct entry {
     float *values; /* means; NULL when all of them are zero */
 };
 
-struct lq_imatrix {
+struct lq_stats {
     char *path, *dataset;
     uint64_t chunks;
     size_t n_entries;
     struct entry *entries; /* sorted by name */
 };
 
-void lq_imatrix_free(struct lq_imatrix *im)
+void lq_stats_free(struct lq_stats *im)
 {
     if (im == NULL) return;
     for (size_t i = 0; i < im->n_entries; i++) {
@@ -40,12 +40,12 @@ void lq_imatrix_free(struct lq_imatrix *im)
     free(im);
 }
 
-static enum lq_status no_memory(const struct lq_imatrix *im, struct lq_error *err)
+static enum lq_status no_memory(const struct lq_stats *im, struct lq_error *err)
 {
     return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory", im->path);
 }
 
-static enum lq_status check_values(const struct lq_imatrix *im, const char *tensor, const float *v, uint64_t n,
+static enum lq_status check_values(const struct lq_stats *im, const char *tensor, const float *v, uint64_t n,
                                    struct lq_error *err)
 {
     for (uint64_t i = 0; i < n; i++)
@@ -88,7 +88,7 @@ static int compare_entries(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-static enum lq_status sort_entries(struct lq_imatrix *im, struct lq_error *err)
+static enum lq_status sort_entries(struct lq_stats *im, struct lq_error *err)
 {
     if (im->n_entries == 0) return lq_error_set(err, LQ_ERR_FORMAT, "%s: no importance data in the file", im->path);
     qsort(im->entries, im->n_entries, sizeof *im->entries, compare_entries);
@@ -119,7 +119,7 @@ static const struct lq_source_tensor *partner_of(const struct lq_source *s, cons
     return lq_source_find(s, name);
 }
 
-static enum lq_status read_floats(const struct lq_imatrix *im, const struct lq_source *s,
+static enum lq_status read_floats(const struct lq_stats *im, const struct lq_source *s,
                                   const struct lq_source_tensor *t, float **out, struct lq_error *err)
 {
     if (t->type != LQ_TYPE_F32)
@@ -134,7 +134,7 @@ static enum lq_status read_floats(const struct lq_imatrix *im, const struct lq_s
     return status;
 }
 
-static enum lq_status fill_entry(const struct lq_imatrix *im, const struct lq_source *s,
+static enum lq_status fill_entry(const struct lq_stats *im, const struct lq_source *s,
                                  const struct lq_source_tensor *sums, struct entry *e, struct lq_error *err)
 {
     float *counts = NULL;
@@ -156,7 +156,7 @@ static enum lq_status fill_entry(const struct lq_imatrix *im, const struct lq_so
     return status;
 }
 
-static enum lq_status add_tensor(struct lq_imatrix *im, const struct lq_source *s, const struct lq_source_tensor *t,
+static enum lq_status add_tensor(struct lq_stats *im, const struct lq_source *s, const struct lq_source_tensor *t,
                                  struct lq_error *err)
 {
     char stem[NAME_SIZE];
@@ -168,7 +168,7 @@ static enum lq_status add_tensor(struct lq_imatrix *im, const struct lq_source *
     return e->name != NULL ? fill_entry(im, s, t, e, err) : no_memory(im, err);
 }
 
-static enum lq_status check_type(const struct lq_imatrix *im, const struct lq_kvs *kvs, struct lq_error *err)
+static enum lq_status check_type(const struct lq_stats *im, const struct lq_kvs *kvs, struct lq_error *err)
 {
     static const char expected[] = "imatrix";
     const char *type = "";
@@ -182,7 +182,7 @@ static enum lq_status check_type(const struct lq_imatrix *im, const struct lq_kv
 }
 
 /* The first of the data sets, cut at a zero byte. */
-static enum lq_status read_dataset(struct lq_imatrix *im, const struct lq_kvs *kvs, struct lq_error *err)
+static enum lq_status read_dataset(struct lq_stats *im, const struct lq_kvs *kvs, struct lq_error *err)
 {
     const struct lq_kv *kv = lq_kvs_find(kvs, "imatrix.datasets");
     uint64_t length = 0;
@@ -195,7 +195,7 @@ static enum lq_status read_dataset(struct lq_imatrix *im, const struct lq_kvs *k
     return LQ_OK;
 }
 
-static enum lq_status load_gguf(struct lq_imatrix *im, struct lq_error *err)
+static enum lq_status load_gguf(struct lq_stats *im, struct lq_error *err)
 {
     struct lq_source *s = NULL;
     enum lq_status status = lq_source_open(&s, im->path, err);
@@ -247,7 +247,7 @@ static char *take_text(struct cursor *c, int32_t least)
     return text;
 }
 
-static enum lq_status bad_legacy(const struct lq_imatrix *im, size_t entry, struct lq_error *err)
+static enum lq_status bad_legacy(const struct lq_stats *im, size_t entry, struct lq_error *err)
 {
     return lq_error_set(err, LQ_ERR_FORMAT,
                         "%s: neither a GGUF nor an older importance matrix: entry %zu is cut off or malformed",
@@ -255,7 +255,7 @@ static enum lq_status bad_legacy(const struct lq_imatrix *im, size_t entry, stru
 }
 
 /* Values are means times calls; without calls they are taken as they stand, as llama-quantize does. */
-static enum lq_status take_entry(struct lq_imatrix *im, struct cursor *c, struct lq_error *err)
+static enum lq_status take_entry(struct lq_stats *im, struct cursor *c, struct lq_error *err)
 {
     int32_t calls = 0, n = 0;
     size_t number = im->n_entries;
@@ -274,7 +274,7 @@ static enum lq_status take_entry(struct lq_imatrix *im, struct cursor *c, struct
     return status;
 }
 
-static enum lq_status parse_legacy(struct lq_imatrix *im, struct cursor c, struct lq_error *err)
+static enum lq_status parse_legacy(struct lq_stats *im, struct cursor c, struct lq_error *err)
 {
     int32_t n = 0, chunks = 0;
     enum lq_status status = LQ_OK;
@@ -291,7 +291,7 @@ static enum lq_status parse_legacy(struct lq_imatrix *im, struct cursor c, struc
     return LQ_OK;
 }
 
-static enum lq_status load_legacy(struct lq_imatrix *im, struct lq_error *err)
+static enum lq_status load_legacy(struct lq_stats *im, struct lq_error *err)
 {
     char *text = NULL;
     size_t size = 0;
@@ -303,9 +303,9 @@ static enum lq_status load_legacy(struct lq_imatrix *im, struct lq_error *err)
 
 /* --- the whole --- */
 
-enum lq_status lq_imatrix_load(struct lq_imatrix **out, const char *path, struct lq_error *err)
+enum lq_status lq_stats_load(struct lq_stats **out, const char *path, struct lq_error *err)
 {
-    struct lq_imatrix *im = calloc(1, sizeof *im);
+    struct lq_stats *im = calloc(1, sizeof *im);
     if (im == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory", path);
     im->path = strdup(path);
     im->dataset = strdup("");
@@ -314,31 +314,31 @@ enum lq_status lq_imatrix_load(struct lq_imatrix **out, const char *path, struct
     if (status == LQ_OK) status = lq_source_is_gguf(path) ? load_gguf(im, err) : load_legacy(im, err);
     if (status == LQ_OK) status = sort_entries(im, err);
     if (status == LQ_OK) *out = im;
-    else lq_imatrix_free(im);
+    else lq_stats_free(im);
     return status;
 }
 
-size_t lq_imatrix_count(const struct lq_imatrix *im)
+size_t lq_stats_count(const struct lq_stats *im)
 {
     return im->n_entries;
 }
 
-const char *lq_imatrix_path(const struct lq_imatrix *im)
+const char *lq_stats_path(const struct lq_stats *im)
 {
     return im->path;
 }
 
-const char *lq_imatrix_dataset(const struct lq_imatrix *im)
+const char *lq_stats_dataset(const struct lq_stats *im)
 {
     return im->dataset;
 }
 
-uint64_t lq_imatrix_chunks(const struct lq_imatrix *im)
+uint64_t lq_stats_chunks(const struct lq_stats *im)
 {
     return im->chunks;
 }
 
-static const struct entry *find_entry(const struct lq_imatrix *im, const char *name)
+static const struct entry *find_entry(const struct lq_stats *im, const char *name)
 {
     const struct entry wanted = {.name = (char *)name};
     return bsearch(&wanted, im->entries, im->n_entries, sizeof wanted, compare_entries);
@@ -350,7 +350,7 @@ static uint64_t expected_values(const struct lq_tensor *t)
 }
 
 /* The token embedding is exempt: its data, where there are any, belong to its other use as output matrix. */
-static enum lq_status check_tensor(const struct lq_imatrix *im, const struct lq_tensor *t, struct lq_error *err)
+static enum lq_status check_tensor(const struct lq_stats *im, const struct lq_tensor *t, struct lq_error *err)
 {
     const struct entry *e = find_entry(im, t->name);
     if (e == NULL || e->n == expected_values(t) || t->role == LQ_ROLE_LANGUAGE_EMBEDDING) return LQ_OK;
@@ -359,7 +359,7 @@ static enum lq_status check_tensor(const struct lq_imatrix *im, const struct lq_
                         im->path, t->name, e->n, expected_values(t));
 }
 
-enum lq_status lq_imatrix_check(const struct lq_imatrix *im, const struct lq_model *model, struct lq_error *err)
+enum lq_status lq_stats_check(const struct lq_stats *im, const struct lq_model *model, struct lq_error *err)
 {
     for (int h = 0; h < LQ_HALVES; h++) {
         const struct lq_model_half *half = model->half[h];
@@ -371,7 +371,7 @@ enum lq_status lq_imatrix_check(const struct lq_imatrix *im, const struct lq_mod
     return LQ_OK;
 }
 
-const float *lq_imatrix_find(const struct lq_imatrix *im, const struct lq_tensor *tensor)
+const float *lq_stats_importance(const struct lq_stats *im, const struct lq_tensor *tensor)
 {
     const struct entry *e = find_entry(im, tensor->name);
     return e != NULL && e->n == expected_values(tensor) ? e->values : NULL;

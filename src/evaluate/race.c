@@ -85,8 +85,9 @@ enum lq_status lq_race_open(struct lq_race *race, const struct lq_lane_options *
     bool suffices = race->items != NULL && now->cells >= size->cells && now->sequences >= size->sequences &&
                     now->together >= size->together;
     if (!suffices) {
-        struct lq_lane_options wanted = {larger(now->cells, size->cells), larger(now->sequences, size->sequences),
-                                         larger(now->together, size->together)};
+        struct lq_lane_options wanted = {.cells = larger(now->cells, size->cells),
+                                         .sequences = larger(now->sequences, size->sequences),
+                                         .together = larger(now->together, size->together)};
         close_lanes(race);
         return open_lanes(race, &wanted, err);
     }

@@ -131,7 +131,8 @@ static enum lq_status open_lanes(const struct sitting *s, struct lq_error *err)
     }
     size_t cells = s->cells > s->terms->cells ? s->cells : s->terms->cells;
     if (cells > INT32_MAX) return lq_error_set(err, LQ_ERR_UNSUPPORTED, "a picture that takes %zu tokens", together);
-    struct lq_lane_options size = {(uint32_t)cells, MOST_RECORDS + SPARE, (uint32_t)together};
+    struct lq_lane_options size = {
+        .cells = (uint32_t)cells, .sequences = MOST_RECORDS + SPARE, .together = (uint32_t)together};
     return lq_race_open(s->race, &size, err);
 }
 

@@ -12,7 +12,7 @@
 #define LQ_EVALUATE_SITTING_H
 
 #include "evaluate/exam.h"
-#include "quantize/meter.h"
+#include "base/meter.h"
 
 struct lq_sitting_terms {
     uint32_t cells;         /* of a lane, more only where one picture and a question need them */

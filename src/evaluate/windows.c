@@ -83,7 +83,7 @@ static void write_steps(const struct lq_windows *w, size_t number, uint32_t sequ
 static enum lq_status run_some(const struct lq_windows *w, struct lq_race *race, size_t first, size_t n,
                                struct lq_step *steps, struct lq_error *err)
 {
-    struct lq_lane_options size = {(uint32_t)(n * w->window), (uint32_t)n, 0};
+    struct lq_lane_options size = {.cells = (uint32_t)(n * w->window), .sequences = (uint32_t)n};
     enum lq_status status = lq_race_open(race, &size, err);
     for (size_t i = 0; i < n; i++) write_steps(w, first + i, (uint32_t)i, steps + i * (w->window - 1));
     return status == LQ_OK ? lq_race_feed(race, steps, n * (w->window - 1), err) : status;

@@ -10,7 +10,7 @@
 #define LQ_EVALUATE_WINDOWS_H
 
 #include "evaluate/race.h"
-#include "quantize/meter.h"
+#include "base/meter.h"
 
 struct lq_windows {
     int32_t *tokens;

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "quantize/metadata.h"
-#include "quantize/meter.h"
+#include "base/meter.h"
 #include "source/kv.h"
 #include "write/layout.h"
 #include "write/write.h"

@@ -6,7 +6,7 @@
 
 #include "base/pool.h"
 #include "codec/encode.h"
-#include "quantize/meter.h"
+#include "base/meter.h"
 
 enum { ITEM_WEIGHTS = 1 << 18 }; /* 1 MiB of f32 */
 static const double outlier_sigmas = 6;

@@ -9,7 +9,7 @@
 
 #include "llava_quantize/verify.h"
 #include "quantize/content.h"
-#include "quantize/meter.h"
+#include "base/meter.h"
 
 struct lq_verify_run {
     const struct lq_model *model;

@@ -111,7 +111,7 @@ static enum lq_status ask_mix(struct build *b, bool tower, struct lq_error *err)
     if (spec->kind != LQ_SPEC_MIX || b->half->n_tensors == 0) return LQ_OK;
     b->choices = calloc(b->half->n_tensors, sizeof *b->choices);
     if (b->choices == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for the plan", b->half->path);
-    return lq_mix_choose(spec->mix, b->half, b->request->imatrix != NULL, tower, b->choices, err);
+    return lq_mix_choose(spec->mix, b->half, b->request->stats != NULL, tower, b->choices, err);
 }
 
 /* All entries of the half in hand, in the shapes of a tower of that hidden size; tower NULL: as they are. */

@@ -135,22 +135,22 @@ bool lq_plan_widen(struct lq_plan *plan, size_t i, const char *reason)
 }
 
 static enum lq_status check_importance(const struct lq_plan_entry *entry, const char *path,
-                                       const struct lq_imatrix *imatrix, struct lq_error *err)
+                                       const struct lq_stats *stats, struct lq_error *err)
 {
     const struct lq_tensor *t = entry->tensor;
     const char *type = lq_format_name(entry->type);
-    if (imatrix != NULL && lq_imatrix_find(imatrix, t) != NULL) return LQ_OK;
+    if (stats != NULL && lq_stats_importance(stats, t) != NULL) return LQ_OK;
     if (t->half == LQ_VISION)
         return lq_error_set(err, LQ_ERR_UNSUPPORTED,
                             "%s: tensor '%s': %s needs importance data%s%s; llama-imatrix gathers it "
                             "for the language model only: give the vision half another type, such as --vision q4_k",
-                            path, t->name, type, imatrix != NULL ? ", and there is none for it in " : "",
-                            imatrix != NULL ? lq_imatrix_path(imatrix) : "");
-    if (imatrix != NULL)
+                            path, t->name, type, stats != NULL ? ", and there is none for it in " : "",
+                            stats != NULL ? lq_stats_path(stats) : "");
+    if (stats != NULL)
         return lq_error_set(err, LQ_ERR_UNSUPPORTED,
                             "%s: tensor '%s': %s needs importance data, and %s has none for it: give "
                             "it another type with --type '%s=q4_k'",
-                            path, t->name, type, lq_imatrix_path(imatrix), t->name);
+                            path, t->name, type, lq_stats_path(stats), t->name);
     return lq_error_set(err, LQ_ERR_UNSUPPORTED,
                         "%s: tensor '%s': %s needs importance data: run llama-imatrix on the "
                         "full-precision language model and pass its file with --imatrix FILE",
@@ -200,7 +200,7 @@ enum lq_status lq_entry_finish(struct lq_plan_entry *entry, const char *path, co
     if (status != LQ_OK || !t->quantisable || copy) return status;
     status = check_source(entry, path, request->allow_requantize, err);
     demanding |= (lq_format_get(entry->type)->flags & LQ_FORMAT_NEEDS_IMPORTANCE) != 0;
-    if (status == LQ_OK && demanding) status = check_importance(entry, path, request->imatrix, err);
+    if (status == LQ_OK && demanding) status = check_importance(entry, path, request->stats, err);
     return status;
 }
 

@@ -53,10 +53,10 @@ static bool quantises(const struct lq_plan *part)
     return false;
 }
 
-static bool uses_importance(const struct lq_plan *part, const struct lq_imatrix *imatrix)
+static bool uses_importance(const struct lq_plan *part, const struct lq_stats *stats)
 {
-    for (size_t i = 0; imatrix != NULL && i < part->n_entries; i++)
-        if (is_block_type(part->entries[i].type) && lq_imatrix_find(imatrix, part->entries[i].tensor) != NULL)
+    for (size_t i = 0; stats != NULL && i < part->n_entries; i++)
+        if (is_block_type(part->entries[i].type) && lq_stats_importance(stats, part->entries[i].tensor) != NULL)
             return true;
     return false;
 }
@@ -97,15 +97,15 @@ static const char *base_name(const char *path)
     return slash == NULL ? path : slash + 1;
 }
 
-static enum lq_status set_importance(struct lq_kvs *kvs, const struct lq_imatrix *imatrix, struct lq_error *err)
+static enum lq_status set_importance(struct lq_kvs *kvs, const struct lq_stats *stats, struct lq_error *err)
 {
-    const char *file = base_name(lq_imatrix_path(imatrix)), *dataset = base_name(lq_imatrix_dataset(imatrix));
+    const char *file = base_name(lq_stats_path(stats)), *dataset = base_name(lq_stats_dataset(stats));
     enum lq_status status = set_text(kvs, "quantize.imatrix.file", file, FILE_BYTES, err);
     if (status == LQ_OK && *dataset != '\0')
         status = set_text(kvs, "quantize.imatrix.dataset", dataset, FILE_BYTES, err);
     if (status == LQ_OK)
-        status = lq_kvs_set_u32(kvs, "quantize.imatrix.entries_count", saturated(lq_imatrix_count(imatrix)), err);
-    uint32_t chunks = saturated(lq_imatrix_chunks(imatrix));
+        status = lq_kvs_set_u32(kvs, "quantize.imatrix.entries_count", saturated(lq_stats_count(stats)), err);
+    uint32_t chunks = saturated(lq_stats_chunks(stats));
     if (status == LQ_OK && chunks > 0) status = lq_kvs_set_u32(kvs, "quantize.imatrix.chunks_count", chunks, err);
     return status;
 }
@@ -132,8 +132,7 @@ enum lq_status lq_metadata_build(struct lq_kvs *out, const struct lq_model *mode
     status = set_general(&kvs, part, half->half, err);
     if (status == LQ_OK) status = set_hidden(&kvs, part, err);
     if (status == LQ_OK) status = set_record(&kvs, model, part, options->effort, err);
-    if (status == LQ_OK && uses_importance(part, options->imatrix))
-        status = set_importance(&kvs, options->imatrix, err);
+    if (status == LQ_OK && uses_importance(part, options->stats)) status = set_importance(&kvs, options->stats, err);
     if (status != LQ_OK) goto done;
     *out = kvs;
     kvs = (struct lq_kvs){0};

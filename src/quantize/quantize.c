@@ -102,7 +102,7 @@ static enum lq_status encode_half(struct run *run, enum lq_half half, struct lq_
                            .output = run->output,
                            .files = run->result.files,
                            .first = r.first,
-                           .imatrix = run->options->imatrix,
+                           .stats = run->options->stats,
                            .meter = &run->meter,
                            .effort = run->options->effort,
                            .memory = run->options->memory > 0 ? run->options->memory : LQ_QUANTIZE_MEMORY,

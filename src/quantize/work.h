@@ -14,7 +14,7 @@
 
 #include "llava_quantize/quantize.h"
 #include "quantize/items.h"
-#include "quantize/meter.h"
+#include "base/meter.h"
 #include "write/write.h"
 
 #include <stdatomic.h>
@@ -32,7 +32,7 @@ struct lq_work {
     struct lq_output *output;
     const struct lq_quantize_file *files; /* which entry goes where, by the plan's numbers */
     size_t first;                         /* the plan's number of entries[0] */
-    const struct lq_imatrix *imatrix;     /* NULL: none */
+    const struct lq_stats *stats;         /* NULL: none */
     struct lq_meter *meter;
     enum lq_effort effort;
     uint64_t memory, resident; /* bytes that the process may take, and that it took before the run */

@@ -341,9 +341,9 @@ static void put_i32(FILE *f, int32_t value)
 }
 
 /* Importance data for one tensor of 768 columns, in the older binary form. */
-static struct lq_imatrix *imatrix_for(const char *name, const char *path)
+static struct lq_stats *imatrix_for(const char *name, const char *path)
 {
-    struct lq_imatrix *imatrix = NULL;
+    struct lq_stats *stats = NULL;
     struct lq_error err = {0};
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
@@ -354,8 +354,8 @@ static struct lq_imatrix *imatrix_for(const char *name, const char *path)
     put_i32(f, 768);
     for (int i = 0; i < 768; i++) assert_int_equal(fwrite(&(float){1}, sizeof(float), 1, f), 1);
     fclose(f);
-    if (lq_imatrix_load(&imatrix, path, &err) != LQ_OK) fail_msg("%s", err.message);
-    return imatrix;
+    if (lq_stats_load(&stats, path, &err) != LQ_OK) fail_msg("%s", err.message);
+    return stats;
 }
 
 static void test_importance_may_cover_a_part(void **state)
@@ -365,18 +365,18 @@ static void test_importance_may_cover_a_part(void **state)
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
-    struct lq_imatrix *imatrix = imatrix_for("blk.0.attn_q.weight", path);
+    struct lq_stats *stats = imatrix_for("blk.0.attn_q.weight", path);
     snprintf(message, sizeof message,
              "model.gguf: tensor 'blk.0.attn_k.weight': iq2_xxs needs importance data, and %s has none for "
              "it: give it another type with --type 'blk.0.attn_k.weight=q4_k'",
              path);
-    refuse(&(struct lq_plan_request){.language = "iq2_xxs", .vision = "q4_0", .imatrix = imatrix}, LQ_ERR_UNSUPPORTED,
+    refuse(&(struct lq_plan_request){.language = "iq2_xxs", .vision = "q4_0", .stats = stats}, LQ_ERR_UNSUPPORTED,
            message);
     const struct lq_plan_rule rule = {"^blk.0.attn_q", "iq2_xs"};
-    struct lq_plan *plan = build(&(struct lq_plan_request){.rules = &rule, .n_rules = 1, .imatrix = imatrix});
+    struct lq_plan *plan = build(&(struct lq_plan_request){.rules = &rule, .n_rules = 1, .stats = stats});
     check(plan, "blk.0.attn_q.weight", "iq2_xs", "--type '^blk.0.attn_q'");
     lq_plan_free(plan);
-    lq_imatrix_free(imatrix);
+    lq_stats_free(stats);
     unlink(path);
 }
 

@@ -130,8 +130,8 @@ static void metadata_stay_small(void **state)
     snprintf(name, sizeof name, "%s.dat", letters);
     char *file = fixture_path(*state, name);
     make_gguf(in, LQ_LANGUAGE, &(struct made_tensor){"blk.0.ffn_up.weight", LQ_TYPE_F32, 2, {COLUMNS, 2}, weights}, 1);
-    struct lq_imatrix *imatrix = make_imatrix(file, "blk.0.ffn_up.weight", ones, COLUMNS);
-    quantize_files(&(struct ask){.input = in, .output = out, .spec = "q4_0", .imatrix = imatrix});
+    struct lq_stats *stats = make_imatrix(file, "blk.0.ffn_up.weight", ones, COLUMNS);
+    quantize_files(&(struct ask){.input = in, .output = out, .spec = "q4_0", .stats = stats});
     struct lq_source *s = NULL;
     struct lq_error err = {0};
     uint64_t n = 0;
@@ -142,7 +142,7 @@ static void metadata_stay_small(void **state)
     letters[128] = '\0';
     assert_text(&s->kvs, "quantize.imatrix.file", letters);
     lq_source_close(s);
-    lq_imatrix_free(imatrix);
+    lq_stats_free(stats);
     free(in);
     free(out);
     free(file);
@@ -159,8 +159,8 @@ static void experts_have_their_own_importance(void **state)
          *file = fixture_path(*state, "im.dat");
     make_gguf(in, LQ_LANGUAGE,
               &(struct made_tensor){"blk.0.ffn_up_exps.weight", LQ_TYPE_F32, 3, {COLUMNS, ROWS, EXPERTS}, weights}, 1);
-    struct lq_imatrix *imatrix = make_imatrix(file, "blk.0.ffn_up_exps.weight", importance, COLUMNS * EXPERTS);
-    quantize_files(&(struct ask){.input = in, .output = out, .spec = "q4_0", .threads = 2, .imatrix = imatrix});
+    struct lq_stats *stats = make_imatrix(file, "blk.0.ffn_up_exps.weight", importance, COLUMNS * EXPERTS);
+    quantize_files(&(struct ask){.input = in, .output = out, .spec = "q4_0", .threads = 2, .stats = stats});
 
     enum lq_type type;
     uint64_t bytes, expert_bytes = ROWS * lq_format_row_bytes(LQ_TYPE_Q4_0, COLUMNS);
@@ -177,7 +177,7 @@ static void experts_have_their_own_importance(void **state)
     free(data);
     free(expected);
     free(weights);
-    lq_imatrix_free(imatrix);
+    lq_stats_free(stats);
     free(in);
     free(out);
     free(file);

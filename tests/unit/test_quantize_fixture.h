@@ -42,9 +42,9 @@ static inline void make_gguf(const char *path, enum lq_half half, const struct m
 }
 
 /* Importance data for one tensor, in the older binary form. */
-static inline struct lq_imatrix *make_imatrix(const char *path, const char *tensor, const float *values, int32_t n)
+static inline struct lq_stats *make_imatrix(const char *path, const char *tensor, const float *values, int32_t n)
 {
-    struct lq_imatrix *imatrix = NULL;
+    struct lq_stats *stats = NULL;
     struct lq_error err = {0};
     FILE *f = fopen(path, "wb");
     int32_t one = 1, length = (int32_t)strlen(tensor);
@@ -56,15 +56,15 @@ static inline struct lq_imatrix *make_imatrix(const char *path, const char *tens
     fwrite(&n, sizeof n, 1, f);
     fwrite(values, sizeof *values, (size_t)n, f);
     assert_int_equal(fclose(f), 0);
-    if (lq_imatrix_load(&imatrix, path, &err) != LQ_OK) fail_msg("%s", err.message);
-    return imatrix;
+    if (lq_stats_load(&stats, path, &err) != LQ_OK) fail_msg("%s", err.message);
+    return stats;
 }
 
 /* What a test asks for; everything but the paths may be left out. */
 struct ask {
     const char *input, *output, *spec;
     unsigned threads;
-    const struct lq_imatrix *imatrix;
+    const struct lq_stats *stats;
     const struct lq_hooks *hooks;
     const char *pattern, *type; /* one --type rule */
     bool vision_only, keep_split;
@@ -82,11 +82,11 @@ static inline enum lq_status quantize(const struct ask *ask, struct lq_quantize_
     struct lq_model_options model_options = {.only = ask->vision_only ? LQ_VISION : -1};
     struct lq_plan_rule rule = {ask->pattern, ask->type};
     struct lq_plan_request request = {
-        .spec = ask->spec, .rules = &rule, .n_rules = ask->pattern != NULL, .imatrix = ask->imatrix};
+        .spec = ask->spec, .rules = &rule, .n_rules = ask->pattern != NULL, .stats = ask->stats};
     struct lq_quantize_options options = {.output = ask->output,
                                           .force = true,
                                           .threads = ask->threads,
-                                          .imatrix = ask->imatrix,
+                                          .stats = ask->stats,
                                           .hooks = ask->hooks,
                                           .keep_split = ask->keep_split,
                                           .split_size = ask->split_size,

@@ -10,11 +10,11 @@
 
 #include <math.h>
 
-static struct lq_imatrix *load(const char *path)
+static struct lq_stats *load(const char *path)
 {
-    struct lq_imatrix *im = NULL;
+    struct lq_stats *im = NULL;
     struct lq_error err = {0};
-    if (lq_imatrix_load(&im, path, &err) != LQ_OK) fail_msg("%s", err.message);
+    if (lq_stats_load(&im, path, &err) != LQ_OK) fail_msg("%s", err.message);
     return im;
 }
 
@@ -23,9 +23,9 @@ static struct lq_tensor tensor(const char *name, uint64_t ne0, uint64_t ne1, uin
     return (struct lq_tensor){.name = name, .ne = {ne0, ne1, ne2, 1}, .role = LQ_ROLE_LANGUAGE_ATTENTION_Q};
 }
 
-static void check(const struct lq_imatrix *im, struct lq_tensor t, const float *expected)
+static void check(const struct lq_stats *im, struct lq_tensor t, const float *expected)
 {
-    const float *found = lq_imatrix_find(im, &t);
+    const float *found = lq_stats_importance(im, &t);
     if (expected == NULL) {
         assert_null(found);
         return;
@@ -40,62 +40,62 @@ static void check(const struct lq_imatrix *im, struct lq_tensor t, const float *
 static void test_golden_gguf(void **state)
 {
     (void)state;
-    struct lq_imatrix *im = load(LQ_TESTS "/golden/imatrix.gguf");
+    struct lq_stats *im = load(LQ_TESTS "/golden/imatrix.gguf");
     const float experts[] = {1.f / 3, 2.f / 3, 3.f / 3, 4.f / 3, 10.f / 7, 20.f / 7, 30.f / 7, 40.f / 7, 1, 1, 1, 1};
-    assert_int_equal(lq_imatrix_count(im), 3);
-    assert_int_equal(lq_imatrix_chunks(im), 12);
-    assert_string_equal(lq_imatrix_dataset(im), "pictures.jsonl");
-    assert_string_equal(lq_imatrix_path(im), LQ_TESTS "/golden/imatrix.gguf");
+    assert_int_equal(lq_stats_count(im), 3);
+    assert_int_equal(lq_stats_chunks(im), 12);
+    assert_string_equal(lq_stats_dataset(im), "pictures.jsonl");
+    assert_string_equal(lq_stats_path(im), LQ_TESTS "/golden/imatrix.gguf");
     check(im, tensor("blk.0.ffn_up_exps.weight", 4, 8, 3), experts);
     check(im, tensor("blk.0.attn_q.weight", 4, 9, 1), (float[]){1.f / 3, 0, 2.f / 3, 7.f / 3});
     check(im, tensor("blk.1.attn_q.weight", 4, 9, 1), NULL);
     check(im, tensor("blk.2.attn_q.weight", 4, 9, 1), NULL);
     check(im, tensor("blk.0.attn_q.weight", 5, 9, 1), NULL);
-    lq_imatrix_free(im);
-    lq_imatrix_free(NULL);
+    lq_stats_free(im);
+    lq_stats_free(NULL);
 }
 
 static void test_golden_legacy(void **state)
 {
     (void)state;
-    struct lq_imatrix *im = load(LQ_TESTS "/golden/imatrix.dat");
-    assert_int_equal(lq_imatrix_count(im), 3);
-    assert_int_equal(lq_imatrix_chunks(im), 12);
-    assert_string_equal(lq_imatrix_dataset(im), "wiki.train.raw");
+    struct lq_stats *im = load(LQ_TESTS "/golden/imatrix.dat");
+    assert_int_equal(lq_stats_count(im), 3);
+    assert_int_equal(lq_stats_chunks(im), 12);
+    assert_string_equal(lq_stats_dataset(im), "wiki.train.raw");
     check(im, tensor("blk.0.attn_q.weight", 4, 9, 1), (float[]){1.f / 3, 0, 2.f / 3, 7.f / 3});
     check(im, tensor("blk.1.attn_q.weight", 4, 9, 1), NULL);
     check(im, tensor("blk.2.attn_q.weight", 4, 9, 1), (float[]){1, 0, 2, 7});
-    lq_imatrix_free(im);
+    lq_stats_free(im);
 }
 
 static void test_check_against_model(void **state)
 {
     (void)state;
-    struct lq_imatrix *im = load(LQ_TESTS "/golden/imatrix.gguf");
+    struct lq_stats *im = load(LQ_TESTS "/golden/imatrix.gguf");
     struct lq_error err = {0};
     struct lq_tensor tensors[] = {tensor("other", 7, 7, 1), tensor("blk.0.attn_q.weight", 4, 9, 1)};
     struct lq_model_half half = {.n_tensors = 2, .tensors = tensors};
     struct lq_model model = {.half = {[LQ_LANGUAGE] = &half}};
-    assert_int_equal(lq_imatrix_check(im, &model, &err), LQ_OK);
+    assert_int_equal(lq_stats_check(im, &model, &err), LQ_OK);
     tensors[1].ne[0] = 4096;
-    assert_int_equal(lq_imatrix_check(im, &model, &err), LQ_ERR_FORMAT);
+    assert_int_equal(lq_stats_check(im, &model, &err), LQ_ERR_FORMAT);
     assert_string_equal(err.message,
                         LQ_TESTS "/golden/imatrix.gguf: tensor 'blk.0.attn_q.weight': 4 values, expected 4096: "
                                  "importance data of another model");
     tensors[1].role = LQ_ROLE_LANGUAGE_EMBEDDING;
-    assert_int_equal(lq_imatrix_check(im, &model, &err), LQ_OK);
-    assert_null(lq_imatrix_find(im, &tensors[1]));
-    lq_imatrix_free(im);
+    assert_int_equal(lq_stats_check(im, &model, &err), LQ_OK);
+    assert_null(lq_stats_importance(im, &tensors[1]));
+    lq_stats_free(im);
 }
 
 static void refuse(const struct bytes *b, const char *message)
 {
-    struct lq_imatrix *im = NULL;
+    struct lq_stats *im = NULL;
     struct lq_error err = {0};
     char path[64];
     int fd = bytes_fd(b);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    assert_int_equal(lq_imatrix_load(&im, path, &err), LQ_ERR_FORMAT);
+    assert_int_equal(lq_stats_load(&im, path, &err), LQ_ERR_FORMAT);
     assert_null(im);
     assert_memory_equal(err.message, path, strlen(path));
     assert_string_equal(err.message + strlen(path), message);
@@ -218,20 +218,20 @@ static void test_legacy_tail(void **state)
     put_legacy(&b, "w", 2, 4, 3);
     int fd = bytes_fd(&b);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    struct lq_imatrix *im = load(path);
-    assert_int_equal(lq_imatrix_chunks(im), 0);
-    assert_string_equal(lq_imatrix_dataset(im), "");
+    struct lq_stats *im = load(path);
+    assert_int_equal(lq_stats_chunks(im), 0);
+    assert_string_equal(lq_stats_dataset(im), "");
     check(im, tensor("w", 4, 1, 1), (float[]){1.5f, 1.5f, 1.5f, 1.5f});
-    lq_imatrix_free(im);
+    lq_stats_free(im);
     close(fd);
 }
 
 static void test_missing(void **state)
 {
     (void)state;
-    struct lq_imatrix *im = NULL;
+    struct lq_stats *im = NULL;
     struct lq_error err = {0};
-    assert_int_equal(lq_imatrix_load(&im, "/nowhere/imatrix.gguf", &err), LQ_ERR_IO);
+    assert_int_equal(lq_stats_load(&im, "/nowhere/imatrix.gguf", &err), LQ_ERR_IO);
     assert_string_equal(err.message, "/nowhere/imatrix.gguf: cannot open: No such file or directory");
     assert_null(im);
 }

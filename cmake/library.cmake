@@ -19,8 +19,8 @@ configure_file(cmake/llava_quantize.map.in llava_quantize.map @ONLY)
 set_target_properties(lq PROPERTIES POSITION_INDEPENDENT_CODE ON)
 target_compile_options(lq PRIVATE -fno-semantic-interposition)
 add_library(lq_shared SHARED $<TARGET_OBJECTS:lq>)
-target_link_libraries(lq_shared PRIVATE llama ${LQ_MTMD} PkgConfig::JANSSON PkgConfig::XXHASH PkgConfig::CRYPTO Threads::Threads m
-  ${CMAKE_DL_LIBS})
+target_link_libraries(lq_shared PRIVATE llama ${LQ_MTMD} PkgConfig::JANSSON PkgConfig::XXHASH PkgConfig::CRYPTO
+  PkgConfig::OPENBLAS Threads::Threads m ${CMAKE_DL_LIBS})
 target_link_options(lq_shared PRIVATE -Wl,--version-script=${PROJECT_BINARY_DIR}/llava_quantize.map)
 set_target_properties(lq_shared PROPERTIES OUTPUT_NAME llava_quantize VERSION ${PROJECT_VERSION}
   SOVERSION ${PROJECT_VERSION_MAJOR} LINKER_LANGUAGE C LINK_DEPENDS ${PROJECT_BINARY_DIR}/llava_quantize.map

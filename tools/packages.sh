@@ -20,6 +20,7 @@ build|pkg-config|finds libraries|pkg-config --version
 build|libjansson-dev|reads and writes JSON|pkg-config jansson
 build|libxxhash-dev|hashes model data|pkg-config libxxhash
 build|libssl-dev|computes SHA-256 sums|pkg-config libcrypto
+build|libopenblas-dev|multiplies matrices|pkg-config openblas
 build|python3|downloads llama.cpp, runs tests|$python --version
 build|python3-venv|downloads llama.cpp in an environment of its own|$python -c "import venv, ensurepip"
 build|ca-certificates|checks who the download comes from|test -e /etc/ssl/certs/ca-certificates.crt

@@ -7,7 +7,7 @@
 #include "evaluate/outcome.h"
 #include "evaluate/provenance.h"
 #include "evaluate/sitting.h"
-#include "evaluate/windows.h"
+#include "evaluate/text_race.h"
 
 #define LANE_BYTES ((uint64_t)16 << 20) /* keys and values of one lane, where no single picture needs more */
 

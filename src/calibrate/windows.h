@@ -1,16 +1,13 @@
-/* A text through all lanes, window by window, as llama-perplexity cuts it.
+/* A text as windows of tokens, cut as llama-perplexity and llama-imatrix cut it.
  *
- * Enters: a UTF-8 file, a race without halves swapped. Leaves: the race's scores; the question of a score is the number
- * of its window.
- * Invariants: tokens that do not fill a last window are left out; each window starts anew, its first token replaced by
- * the begin token where the model wants one; tokens window / 2 + 1 .. window - 1 of it count. (llama.cpp 0.5.0,
- * tools/perplexity/perplexity.cpp)
+ * Enters: a UTF-8 file, a runtime's vocabulary. Leaves: the tokens of all windows, one behind the other.
+ * Invariants: tokens that do not fill a last window are left out; each window starts anew, its first token to be replaced
+ * by the begin token where the model wants one. (llama.cpp 0.5.0, tools/perplexity/perplexity.cpp, tools/imatrix/imatrix.cpp)
  */
-#ifndef LQ_EVALUATE_WINDOWS_H
-#define LQ_EVALUATE_WINDOWS_H
+#ifndef LQ_CALIBRATE_WINDOWS_H
+#define LQ_CALIBRATE_WINDOWS_H
 
-#include "evaluate/race.h"
-#include "base/meter.h"
+#include "llava_quantize/runtime.h"
 
 struct lq_windows {
     int32_t *tokens;
@@ -28,9 +25,5 @@ enum { LQ_USUAL_WINDOW = 512, LQ_SMALLEST_WINDOW = 8 };
 enum lq_status lq_windows_load(struct lq_windows *out, const char *path, const struct lq_runtime *rt, uint32_t window,
                                size_t limit, struct lq_error *err);
 void lq_windows_release(struct lq_windows *windows);
-
-/* `meter` counts tokens of one runner. */
-enum lq_status lq_windows_run(const struct lq_windows *windows, struct lq_race *race, struct lq_meter *meter,
-                              struct lq_error *err);
 
 #endif

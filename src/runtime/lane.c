@@ -2,6 +2,7 @@
 
 #include "runtime/usage.h"
 #include "runtime/view.h"
+#include "runtime/watch.h"
 
 #include <float.h>
 #include <mtmd-helper.h>
@@ -68,13 +69,16 @@ static enum lq_status make_context(struct lq_lane *lane, const struct lq_lane_op
     params.n_ctx = round_up(options->cells > STEP ? options->cells : STEP);
     lane->most = is_whole(rt) && options->together > STEP ? options->together : STEP;
     if (lane->most > params.n_ctx) lane->most = params.n_ctx;
-    lane->most_wanted = choose_wanted(lane);
+    lane->most_wanted = options->all ? lane->most : choose_wanted(lane);
     params.n_batch = params.n_ubatch = (uint32_t)lane->most;
     params.n_outputs_max = (uint32_t)lane->most_wanted;
     params.n_seq_max = options->sequences;
     params.kv_unified = true;
     params.swa_full = true;
     params.n_threads = params.n_threads_batch = (int32_t)rt->threads;
+    params.embeddings = options->all; /* no token is dropped before the last block's feed-forward */
+    params.cb_eval = rt->watch != NULL ? lq_watch_node : NULL;
+    params.cb_eval_user_data = rt->watch;
     params.abort_callback = lq_runtime_cancelled;
     params.abort_callback_data = &rt->hooks;
     params.no_perf = true;
@@ -233,7 +237,8 @@ static enum lq_status decode(struct lq_lane *lane, size_t n, struct lq_error *er
     if (status != LQ_OK) return status;
     lane->rt->used.tokens += n;
     lane->n_fed = n;
-    return check_logits(lane, err);
+    status = lq_watch_check(lane->rt->watch, err);
+    return status == LQ_OK ? check_logits(lane, err) : status;
 }
 
 enum lq_status lq_lane_feed(struct lq_lane *lane, const struct lq_lane_item *items, size_t n, struct lq_error *err)
@@ -278,7 +283,7 @@ static enum lq_status show_rows(struct lq_lane *lane, uint32_t sequence, const m
     if (status != LQ_OK) return status;
     rt->used.tokens += n;
     s->n_tokens += n;
-    return LQ_OK;
+    return lq_watch_check(rt->watch, err);
 }
 
 bool lq_lane_takes(const struct lq_lane *lane, const struct lq_view *view)

@@ -41,7 +41,7 @@ struct lq_lane_options {
     uint32_t cells;     /* positions that all sequences together may take; rounded up */
     uint32_t sequences; /* 1 .. LQ_LANE_SEQUENCES */
     uint32_t together;  /* tokens of the largest picture, which some models must decode at once; 0: none */
-    bool all;           /* for an observer: all tokens pass through the last block, wanted or not */
+    bool all;           /* for an observer: all tokens pass through the last block and get logits, wanted or not */
 };
 
 enum { LQ_LANE_SEQUENCES = 64 };

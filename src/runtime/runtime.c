@@ -5,6 +5,7 @@
 #include "runtime/speak.h"
 #include "runtime/template.h"
 #include "runtime/usage.h"
+#include "runtime/watch.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -41,6 +42,10 @@ static enum lq_status load_language(struct lq_runtime *rt, struct lq_error *err)
     params.n_gpu_layers = 0;
     params.progress_callback = go_on;
     params.progress_callback_user_data = &rt->hooks;
+    if (rt->watch != NULL && !lq_watch_is_mapped(rt->watch)) {
+        params.load_mode = LLAMA_LOAD_MODE_NONE;
+        params.use_extra_bufts = false;
+    }
     rt->model = llama_model_load_from_file(rt->language, params);
     if (rt->model == NULL) return refused(rt, rt->language, "load the model", err);
     rt->vocab = llama_model_get_vocab(rt->model);
@@ -51,6 +56,13 @@ static enum lq_status load_language(struct lq_runtime *rt, struct lq_error *err)
     return LQ_OK;
 }
 
+/* Both callbacks of a tower: each lets the other's nodes pass. */
+static bool class_token_and_watch(struct ggml_tensor *node, bool ask, void *watch)
+{
+    bool first = lq_class_token_first(node, ask, NULL), second = lq_watch_node(node, ask, watch);
+    return ask ? first || second : first && second;
+}
+
 static enum lq_status load_vision(struct lq_runtime *rt, bool class_first, struct lq_error *err)
 {
     struct mtmd_context_params params = mtmd_context_params_default();
@@ -58,6 +70,8 @@ static enum lq_status load_vision(struct lq_runtime *rt, bool class_first, struc
     params.print_timings = false;
     params.warmup = false;
     params.cb_eval = class_first ? lq_class_token_first : NULL;
+    if (rt->watch != NULL) params.cb_eval = class_first ? class_token_and_watch : lq_watch_node;
+    params.cb_eval_user_data = rt->watch;
     params.n_threads = (int)rt->threads;
     params.progress_callback = go_on;
     params.progress_callback_user_data = &rt->hooks;
@@ -104,7 +118,8 @@ static enum lq_status open_pair(struct lq_runtime *rt, const struct lq_runtime_o
     return status;
 }
 
-enum lq_status lq_runtime_open(struct lq_runtime **out, const struct lq_runtime_options *options, struct lq_error *err)
+static enum lq_status open_runtime(struct lq_runtime **out, const struct lq_runtime_options *options, bool watched,
+                                   const struct lq_observer *observer, struct lq_error *err)
 {
     if (options->language == NULL || options->mmproj == NULL)
         return lq_error_set(err, LQ_ERR_USAGE, "asking takes both halves of a pair: the %s is missing",
@@ -116,11 +131,23 @@ enum lq_status lq_runtime_open(struct lq_runtime **out, const struct lq_runtime_
     if (rt == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the runtime");
     rt->memory_file = lq_usage_open();
     struct lq_usage usage = lq_usage_start(rt);
-    status = open_pair(rt, options, llava, err);
+    if (watched) status = lq_watch_new(&rt->watch, observer, err);
+    if (status == LQ_OK) status = open_pair(rt, options, llava, err);
     lq_usage_stop(&usage, rt, 0);
     if (status == LQ_OK) *out = rt;
     else lq_runtime_free(rt);
     return status;
+}
+
+enum lq_status lq_runtime_open(struct lq_runtime **out, const struct lq_runtime_options *options, struct lq_error *err)
+{
+    return open_runtime(out, options, false, NULL, err);
+}
+
+enum lq_status lq_runtime_open_observed(struct lq_runtime **out, const struct lq_runtime_options *options,
+                                        const struct lq_observer *observer, struct lq_error *err)
+{
+    return open_runtime(out, options, true, observer, err);
 }
 
 void lq_runtime_free(struct lq_runtime *rt)
@@ -132,6 +159,7 @@ void lq_runtime_free(struct lq_runtime *rt)
     if (rt->vision != NULL) mtmd_free(rt->vision);
     lq_backend_pool_free(rt->pool);
     if (rt->model != NULL) llama_model_free(rt->model);
+    lq_watch_free(rt->watch);
     lq_log_end(&rt->log);
     if (rt->memory_file >= 0) close(rt->memory_file);
     free(rt->language);

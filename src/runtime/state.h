@@ -13,6 +13,8 @@
 #include <mtmd.h>
 #include <xxhash.h>
 
+struct lq_watch;
+
 struct lq_runtime {
     char *language, *mmproj;
     struct lq_hooks hooks;
@@ -22,10 +24,11 @@ struct lq_runtime {
     struct ggml_threadpool *pool; /* shared by all lanes, which do not run at the same time */
     unsigned threads;
     mtmd_context *vision;
-    uint32_t context;     /* cells of the lane below, 0: not chosen by the caller */
-    struct lq_lane *lane; /* asks and scores */
-    struct lq_view *view; /* of the latest question */
-    XXH128_hash_t seen;   /* the content of its file */
+    struct lq_watch *watch; /* of both halves' graphs; NULL: nobody observes */
+    uint32_t context;       /* cells of the lane below, 0: not chosen by the caller */
+    struct lq_lane *lane;   /* asks and scores */
+    struct lq_view *view;   /* of the latest question */
+    XXH128_hash_t seen;     /* the content of its file */
     struct lq_runtime_usage used;
     int memory_file;  /* see lq_usage_open */
     int64_t resident; /* bytes by which this runtime's calls have made the process larger, up to now */

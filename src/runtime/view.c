@@ -1,6 +1,7 @@
 #include "runtime/view.h"
 
 #include "runtime/usage.h"
+#include "runtime/watch.h"
 
 #include <float.h>
 #include <inttypes.h>
@@ -99,6 +100,7 @@ static enum lq_status see(struct lq_view *view, struct lq_runtime *rt, const str
     enum lq_status status = cut(view, rt, file, path, log, err);
     if (status == LQ_OK) status = make_room(view, rt, path, err);
     if (status == LQ_OK) status = look(view, rt, path, log, err);
+    if (status == LQ_OK) status = lq_watch_check(rt->watch, err);
     return status == LQ_OK ? check_rows(view, err) : status;
 }
 

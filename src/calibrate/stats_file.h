@@ -41,6 +41,9 @@ enum lq_kind { LQ_KIND_PICTURE, LQ_KIND_AFTER, LQ_KIND_TEXT, LQ_KINDS };
 #define LQ_STATS_KEY_TERMS "llava_quantize.statistics.terms" /* string: all that decides the numbers, for --resume */
 #define LQ_STATS_KEY_WEIGHTS "llava_quantize.statistics.weights" /* f64 x 3: c of a token of each kind, before caps */
 
-enum { LQ_STATS_VERSION = 1 };
+enum {
+    LQ_STATS_VERSION = 1,
+    LQ_STATS_FEW = 64, /* fewer tokens are too few: see lq_stats_load */
+};
 
 #endif

@@ -166,6 +166,15 @@ bool lq_kvs_get_string(const struct lq_kvs *kvs, const char *key, const char **o
     return true;
 }
 
+bool lq_kv_next_string(const struct lq_kv *kv, uint64_t *at, const char **out, size_t *length)
+{
+    if (kv->type != LQ_KV_ARRAY || kv->element != LQ_KV_STRING || *at >= kv->raw_size) return false;
+    *length = load_integer(kv->raw + *at, 8, false);
+    *out = (const char *)kv->raw + *at + 8;
+    *at += 8 + *length;
+    return true;
+}
+
 enum lq_status lq_kvs_set_raw(struct lq_kvs *kvs, const char *key, enum lq_kv_type type, enum lq_kv_type element,
                               uint64_t count, const void *raw, uint64_t raw_size, struct lq_error *err)
 {

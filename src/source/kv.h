@@ -46,6 +46,8 @@ bool lq_kvs_get_f64(const struct lq_kvs *kvs, const char *key, double *out);
 bool lq_kvs_get_bool(const struct lq_kvs *kvs, const char *key, bool *out);
 /* The string is borrowed and not terminated. */
 bool lq_kvs_get_string(const struct lq_kvs *kvs, const char *key, const char **out, size_t *length);
+/* Walks an array of strings: *at begins at 0 and moves. False behind the last, and for anything else. */
+bool lq_kv_next_string(const struct lq_kv *kv, uint64_t *at, const char **out, size_t *length);
 
 /* Setting replaces in place or appends. Only LQ_ERR_MEMORY (or LQ_ERR_USAGE for an impossible key) can fail. */
 enum lq_status lq_kvs_set_raw(struct lq_kvs *kvs, const char *key, enum lq_kv_type type, enum lq_kv_type element,

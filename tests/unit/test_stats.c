@@ -36,18 +36,32 @@ static void check(const struct lq_stats *im, struct lq_tensor t, const float *ex
             fail_msg("%s: value %d is %.9g, expected %.9g", t.name, (int)i, found[i], expected[i]);
 }
 
-/* Counts are rounded to whole numbers; an expert never asked has weight 1 everywhere. */
+/* What a mean of a few tokens becomes: made up to 64 with tokens of the row's mean. */
+static float made_up(double value, double row, double tokens)
+{
+    return (float)(((double)(float)value * tokens + (64 - tokens) * row) / 64);
+}
+
+/* Counts are rounded to whole numbers; an expert never asked has weight 1 everywhere; a column that met nothing but
+ * zeros gets what one token more would have brought. */
 static void test_golden_gguf(void **state)
 {
     (void)state;
     struct lq_stats *im = load(LQ_TESTS "/golden/imatrix.gguf");
-    const float experts[] = {1.f / 3, 2.f / 3, 3.f / 3, 4.f / 3, 10.f / 7, 20.f / 7, 30.f / 7, 40.f / 7, 1, 1, 1, 1};
+    float experts[12];
+    for (int i = 0; i < 12; i++) {
+        const double sums[] = {i + 1, 10 * (i % 4 + 1)}, rows[] = {10. / 4 / 3, 100. / 4 / 7};
+        experts[i] = i < 8 ? made_up((float)sums[i / 4] / (i < 4 ? 3.f : 7.f), rows[i / 4], i < 4 ? 3 : 7) : 1;
+    }
+    const double row = 10. / 4 / 3;
+    const float matrix[] = {made_up(1.f / 3, row, 3), made_up(row / 4, row, 3), made_up(2.f / 3, row, 3),
+                            made_up(7.f / 3, row, 3)};
     assert_int_equal(lq_stats_count(im), 3);
     assert_int_equal(lq_stats_chunks(im), 12);
     assert_string_equal(lq_stats_dataset(im), "pictures.jsonl");
     assert_string_equal(lq_stats_path(im), LQ_TESTS "/golden/imatrix.gguf");
     check(im, tensor("blk.0.ffn_up_exps.weight", 4, 8, 3), experts);
-    check(im, tensor("blk.0.attn_q.weight", 4, 9, 1), (float[]){1.f / 3, 0, 2.f / 3, 7.f / 3});
+    check(im, tensor("blk.0.attn_q.weight", 4, 9, 1), matrix);
     check(im, tensor("blk.1.attn_q.weight", 4, 9, 1), NULL);
     check(im, tensor("blk.2.attn_q.weight", 4, 9, 1), NULL);
     check(im, tensor("blk.0.attn_q.weight", 5, 9, 1), NULL);
@@ -62,9 +76,10 @@ static void test_golden_legacy(void **state)
     assert_int_equal(lq_stats_count(im), 3);
     assert_int_equal(lq_stats_chunks(im), 12);
     assert_string_equal(lq_stats_dataset(im), "wiki.train.raw");
-    check(im, tensor("blk.0.attn_q.weight", 4, 9, 1), (float[]){1.f / 3, 0, 2.f / 3, 7.f / 3});
+    check(im, tensor("blk.0.attn_q.weight", 4, 9, 1),
+          (float[]){1.f / 3, (float)(10. / 4 / 3 / (3 * 512 + 1)), 2.f / 3, 7.f / 3});
     check(im, tensor("blk.1.attn_q.weight", 4, 9, 1), NULL);
-    check(im, tensor("blk.2.attn_q.weight", 4, 9, 1), (float[]){1, 0, 2, 7});
+    check(im, tensor("blk.2.attn_q.weight", 4, 9, 1), (float[]){1, (float)(10. / 4 / 513), 2, 7});
     lq_stats_free(im);
 }
 
@@ -73,9 +88,10 @@ static void test_check_against_model(void **state)
     (void)state;
     struct lq_stats *im = load(LQ_TESTS "/golden/imatrix.gguf");
     struct lq_error err = {0};
-    struct lq_tensor tensors[] = {tensor("other", 7, 7, 1), tensor("blk.0.attn_q.weight", 4, 9, 1)};
-    struct lq_model_half half = {.n_tensors = 2, .tensors = tensors};
-    struct lq_model model = {.half = {[LQ_LANGUAGE] = &half}};
+    struct lq_tensor tensors[] = {tensor("other", 7, 7, 1), tensor("blk.0.attn_q.weight", 4, 9, 1),
+                                  tensor("blk.1.attn_q.weight", 4, 9, 1)};
+    struct lq_model_half half = {.n_tensors = 3, .tensors = tensors};
+    struct lq_model model = {.path = "model", .half = {[LQ_LANGUAGE] = &half}};
     assert_int_equal(lq_stats_check(im, &model, &err), LQ_OK);
     tensors[1].ne[0] = 4096;
     assert_int_equal(lq_stats_check(im, &model, &err), LQ_ERR_FORMAT);
@@ -85,6 +101,11 @@ static void test_check_against_model(void **state)
     tensors[1].role = LQ_ROLE_LANGUAGE_EMBEDDING;
     assert_int_equal(lq_stats_check(im, &model, &err), LQ_OK);
     assert_null(lq_stats_importance(im, &tensors[1]));
+    half.n_tensors = 1;
+    assert_int_equal(lq_stats_check(im, &model, &err), LQ_ERR_FORMAT);
+    assert_string_equal(err.message,
+                        LQ_TESTS "/golden/imatrix.gguf: not one of its 3 tensors, of which 'blk.0.attn_q.weight' is "
+                                 "one, is a tensor of model: importance data of another model, or of the other half");
     lq_stats_free(im);
 }
 

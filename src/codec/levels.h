@@ -1,13 +1,14 @@
 /* A block as scales and levels: what error feedback changes and what it keeps.
  *
- * Enters: an encoded block of one of the thirteen types whose encoders are ours. Leaves: for each of its weights the
- * numbers that can be written there while the block's scales and mins stay; or the block with other levels.
- * Invariants: lq_codec_decode of a block gives, bit for bit, what its grid says of its levels.
+ * Enters: encoded blocks of one of the thirteen types whose encoders are ours. Leaves: the scale and offset of each part
+ * of a block and the level of each weight; or the block with other levels.
+ * Invariants: lq_codec_decode gives, bit for bit, scale * value(level) + offset in f32, where value(level) is
+ * table[level - least], or the level itself where there is no table.
  *
- *     struct lq_grid grid;
- *     lq_grid_read(LQ_TYPE_Q4_K, block, &grid);
- *     level[i] = lq_grid_nearest(&grid, i, w);                  // w is about lq_grid_value(&grid, i, level[i])
- *     lq_grid_write(LQ_TYPE_Q4_K, block, level);                // one for each weight of the block
+ *     const struct lq_grid *grid = lq_grid_find(LQ_TYPE_Q4_K);  // 256 weights in parts of 32, levels 0 .. 15
+ *     lq_grid_scales(grid, block, scale, offset);               // grid->weights / grid->part of each
+ *     level[i] = nearest((w[i] - offset[i / grid->part]) / scale[i / grid->part]);
+ *     lq_grid_write(grid, block, level);                        // scales stay, levels are replaced
  */
 #ifndef LQ_CODEC_LEVELS_H
 #define LQ_CODEC_LEVELS_H
@@ -16,20 +17,27 @@
 
 enum { LQ_GRID_WEIGHTS = 256, LQ_GRID_PARTS = 16 };
 
-struct lq_grid {
-    uint32_t n_weights, part;                          /* of the block; of a part with scale and offset of its own */
-    int least, most;                                   /* levels */
-    const float *table;                                /* values of levels least .. most, or NULL: the level itself */
-    float scale[LQ_GRID_PARTS], offset[LQ_GRID_PARTS]; /* a weight is scale * value + offset */
+/* One level for each weight: `bits` of it stand in byte `at` + i / (run * k) * run + i % run, k = 8 / bits, behind those
+ * of weights i - run, i - 2 run and so on; in the level they go up by `up`. */
+struct lq_plane {
+    uint8_t at, bits, run, up;
 };
 
-/* False for a type that has no such grid. */
-bool lq_grid_has(enum lq_type type);
-void lq_grid_read(enum lq_type type, const uint8_t *block, struct lq_grid *out);
-void lq_grid_write(enum lq_type type, uint8_t *block, const int8_t *levels);
+struct lq_grid {
+    enum lq_type type;
+    uint16_t weights, part;   /* of a block; of a part with a scale and an offset of its own */
+    int16_t least, most;      /* levels */
+    const int8_t *table;      /* values of levels least .. most, ascending; NULL: the level itself */
+    const uint8_t *codes;     /* how levels least .. most are stored; NULL: as level - least */
+    struct lq_plane plane[2]; /* the second one may have no bits */
+};
+
+/* NULL for a type that has none. */
+const struct lq_grid *lq_grid_find(enum lq_type type);
+/* Scale and offset of each part; an offset is -0 where the type has none. */
+void lq_grid_scales(const struct lq_grid *grid, const uint8_t *block, float *scale, float *offset);
 /* The levels that stand in a block. */
-void lq_grid_levels(enum lq_type type, const uint8_t *block, int8_t *levels);
-float lq_grid_value(const struct lq_grid *grid, uint32_t weight, int level);
-int lq_grid_nearest(const struct lq_grid *grid, uint32_t weight, float w);
+void lq_grid_levels(const struct lq_grid *grid, const uint8_t *block, int8_t *levels);
+void lq_grid_write(const struct lq_grid *grid, uint8_t *block, const int8_t *levels);
 
 #endif

@@ -2,8 +2,9 @@
  *
  * Enters: rows of weights W and the second moments H of the matrix's input. Leaves: the same rows encoded as Q, with
  * sum over rows of (w - q)' H (w - q) as small as one pass of GPTQ (arXiv 2210.17323) on the type's own grid gets it.
- * Invariants: rows do not depend on one another; a row whose error under H would not become smaller is encoded plainly;
- * the same bytes for any number of threads on one kind of CPU.
+ * Invariants: a row whose error under H would not become smaller is encoded plainly; on one kind of CPU the same bytes
+ * for any number of threads, and however the rows are cut into calls at multiples of LQ_FEEDBACK_ROWS (BLAS adds up a row
+ * in an order that depends on where it stands among the others, not on what they hold).
  *
  * H = L L' in an order of columns that keeps blocks together; (w - q)' H (w - q) = |L' (w - q)|^2, whose terms are made
  * small from the last column to the first: the errors of the columns done call for a correction of the next block,
@@ -19,6 +20,9 @@
 #define LQ_QUANTIZE_FEEDBACK_H
 
 #include "llava_quantize/codec.h"
+
+/* Rows that go together; fewer take as long. */
+enum { LQ_FEEDBACK_ROWS = 64 };
 
 struct lq_factor;
 
@@ -47,8 +51,8 @@ struct lq_feedback_outcome {
     uint64_t kept;
 };
 
-/* Floats that lq_feedback_encode needs in `scratch` for so many rows. */
-size_t lq_feedback_scratch(const struct lq_factor *factor, size_t rows);
+/* Floats that lq_feedback_encode needs in `scratch`, for any number of rows. */
+size_t lq_feedback_scratch(size_t columns);
 /* Errors: as lq_codec_encode. Thread-safe for one factor. */
 enum lq_status lq_feedback_encode(const struct lq_factor *factor, enum lq_type type, const float *w, size_t rows,
                                   enum lq_effort effort, float *scratch, uint8_t *dst,

@@ -1,0 +1,157 @@
+#include "codec/levels.h"
+
+#include "codec/half.h"
+
+#include <string.h>
+
+static const int8_t iq4_values[] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+/* Twice the values of MXFP4; code 8 is a second zero. */
+static const int8_t e2m1_values[] = {-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12};
+static const uint8_t e2m1_codes[] = {15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7};
+/* Q8_0 stores signed bytes. */
+enum { Q8_FLIP = 0x80 };
+
+static const struct lq_grid grids[] = {
+    {LQ_TYPE_Q4_0, 32, 32, -8, 7, NULL, NULL, {{2, 4, 16, 0}}},
+    {LQ_TYPE_Q4_1, 32, 32, 0, 15, NULL, NULL, {{4, 4, 16, 0}}},
+    {LQ_TYPE_Q5_0, 32, 32, -16, 15, NULL, NULL, {{6, 4, 16, 0}, {2, 1, 1, 4}}},
+    {LQ_TYPE_Q5_1, 32, 32, 0, 31, NULL, NULL, {{8, 4, 16, 0}, {4, 1, 1, 4}}},
+    {LQ_TYPE_Q8_0, 32, 32, -128, 127, NULL, NULL, {{2, 8, 32, 0}}},
+    {LQ_TYPE_Q2_K, 256, 16, 0, 3, NULL, NULL, {{16, 2, 32, 0}}},
+    {LQ_TYPE_Q3_K, 256, 16, -4, 3, NULL, NULL, {{32, 2, 32, 0}, {0, 1, 32, 2}}},
+    {LQ_TYPE_Q4_K, 256, 32, 0, 15, NULL, NULL, {{16, 4, 32, 0}}},
+    {LQ_TYPE_Q5_K, 256, 32, 0, 31, NULL, NULL, {{48, 4, 32, 0}, {16, 1, 32, 4}}},
+    {LQ_TYPE_Q6_K, 256, 16, -32, 31, NULL, NULL, {{0, 4, 64, 0}, {128, 2, 32, 4}}},
+    {LQ_TYPE_IQ4_NL, 32, 32, 0, 15, iq4_values, NULL, {{2, 4, 16, 0}}},
+    {LQ_TYPE_IQ4_XS, 256, 32, 0, 15, iq4_values, NULL, {{8, 4, 16, 0}}},
+    {LQ_TYPE_MXFP4, 32, 32, -7, 7, e2m1_values, e2m1_codes, {{1, 4, 16, 0}}},
+};
+
+const struct lq_grid *lq_grid_find(enum lq_type type)
+{
+    for (size_t i = 0; i < sizeof grids / sizeof grids[0]; i++)
+        if (grids[i].type == type) return &grids[i];
+    return NULL;
+}
+
+/* Adds a plane's bits of n numbers to those. */
+static void gather_bits(const struct lq_plane *plane, const uint8_t *block, unsigned n, uint8_t *numbers)
+{
+    unsigned per_byte = 8 / plane->bits, mask = (1u << plane->bits) - 1;
+    const uint8_t *bytes = block + plane->at;
+    for (unsigned i = 0; i < n; i += plane->run) {
+        unsigned turn = i / plane->run, down = turn % per_byte * plane->bits;
+        const uint8_t *from = bytes + turn / per_byte * plane->run;
+        for (unsigned k = 0; k < plane->run; k++) numbers[i + k] |= (uint8_t)((from[k] >> down & mask) << plane->up);
+    }
+}
+
+/* Writes them: all of a byte's bits belong to the plane. */
+static void scatter_bits(const struct lq_plane *plane, uint8_t *block, unsigned n, const uint8_t *numbers)
+{
+    unsigned per_byte = 8 / plane->bits, mask = (1u << plane->bits) - 1;
+    uint8_t *bytes = block + plane->at;
+    memset(bytes, 0, n / per_byte);
+    for (unsigned i = 0; i < n; i += plane->run) {
+        unsigned turn = i / plane->run, up = turn % per_byte * plane->bits;
+        uint8_t *to = bytes + turn / per_byte * plane->run;
+        for (unsigned k = 0; k < plane->run; k++) to[k] |= (uint8_t)((numbers[i + k] >> plane->up & mask) << up);
+    }
+}
+
+void lq_grid_levels(const struct lq_grid *grid, const uint8_t *block, int8_t *levels)
+{
+    uint8_t code[LQ_GRID_WEIGHTS] = {0};
+    unsigned n = grid->weights, flip = grid->type == LQ_TYPE_Q8_0 ? Q8_FLIP : 0;
+    for (unsigned p = 0; p < 2 && grid->plane[p].bits != 0; p++) gather_bits(&grid->plane[p], block, n, code);
+    for (unsigned i = 0; i < n; i++) levels[i] = (int8_t)((int)(code[i] ^ flip) + grid->least);
+    if (grid->codes == NULL) return;
+    for (unsigned i = 0; i < n; i++) {
+        int level = 0;
+        for (int k = grid->least; k <= grid->most; k++)
+            if (grid->codes[k - grid->least] == code[i]) level = k;
+        levels[i] = (int8_t)level;
+    }
+}
+
+void lq_grid_write(const struct lq_grid *grid, uint8_t *block, const int8_t *levels)
+{
+    uint8_t code[LQ_GRID_WEIGHTS];
+    unsigned n = grid->weights, flip = grid->type == LQ_TYPE_Q8_0 ? Q8_FLIP : 0;
+    for (unsigned i = 0; i < n; i++) code[i] = (uint8_t)((unsigned)(levels[i] - grid->least) ^ flip);
+    if (grid->codes != NULL)
+        for (unsigned i = 0; i < n; i++) code[i] = grid->codes[code[i]];
+    for (unsigned p = 0; p < 2 && grid->plane[p].bits != 0; p++) scatter_bits(&grid->plane[p], block, n, code);
+}
+
+static float half_at(const uint8_t *p)
+{
+    uint16_t half;
+    memcpy(&half, p, sizeof half);
+    return lq_half_to_float(half);
+}
+
+static void q2_k_scales(const uint8_t *block, float *scale, float *offset)
+{
+    float d = half_at(block + 80), m = half_at(block + 82);
+    for (unsigned k = 0; k < 16; k++) {
+        scale[k] = d * (float)(block[k] & 15);
+        offset[k] = -(m * (float)(block[k] >> 4));
+    }
+}
+
+/* Six bits each: the lower four of number k in a half of byte k % 8, the upper two in byte 8 + k % 4. */
+static void q3_k_scales(const uint8_t *block, float *scale)
+{
+    static const struct lq_plane planes[] = {{96, 4, 8, 0}, {104, 2, 4, 4}};
+    uint8_t number[16] = {0};
+    for (unsigned p = 0; p < 2; p++) gather_bits(&planes[p], block, 16, number);
+    for (unsigned k = 0; k < 16; k++) scale[k] = half_at(block + 108) * ((float)number[k] - 32);
+}
+
+/* Eight scales and eight minima of six bits: the first four of each in bytes of their own, whose upper two bits belong
+ * to the last four, as do the halves of the bytes behind. */
+static void q4_k_scales(const uint8_t *block, float *scale, float *offset)
+{
+    const uint8_t *first = block + 4, *half = block + 12;
+    float d = half_at(block), m = half_at(block + 2);
+    for (unsigned k = 0; k < 4; k++) {
+        scale[k] = d * (float)(first[k] & 63);
+        scale[4 + k] = d * (float)((half[k] & 15) | (first[k] >> 6) << 4);
+        offset[k] = -(m * (float)(first[4 + k] & 63));
+        offset[4 + k] = -(m * (float)((half[k] >> 4) | (first[4 + k] >> 6) << 4));
+    }
+}
+
+static void iq4_xs_scales(const uint8_t *block, float *scale)
+{
+    static const struct lq_plane planes[] = {{4, 4, 1, 0}, {2, 2, 1, 4}};
+    uint8_t number[8] = {0};
+    for (unsigned p = 0; p < 2; p++) gather_bits(&planes[p], block, 8, number);
+    for (unsigned k = 0; k < 8; k++) scale[k] = half_at(block) * (float)(number[k] - 32);
+}
+
+/* Half of two to the power of e - 127; the first two are denormal. */
+static float half_power(uint8_t e)
+{
+    return lq_bits_float(e < 2 ? 0x200000u << e : (uint32_t)(e - 1) << 23);
+}
+
+void lq_grid_scales(const struct lq_grid *grid, const uint8_t *block, float *scale, float *offset)
+{
+    for (unsigned k = 0; k < (unsigned)grid->weights / grid->part; k++) offset[k] = -0.0f;
+    switch ((int)grid->type) {
+    case LQ_TYPE_Q2_K: q2_k_scales(block, scale, offset); break;
+    case LQ_TYPE_Q3_K: q3_k_scales(block, scale); break;
+    case LQ_TYPE_Q4_K:
+    case LQ_TYPE_Q5_K: q4_k_scales(block, scale, offset); break;
+    case LQ_TYPE_Q6_K:
+        for (unsigned k = 0; k < 16; k++) scale[k] = half_at(block + 208) * (float)(int8_t)block[192 + k];
+        break;
+    case LQ_TYPE_IQ4_XS: iq4_xs_scales(block, scale); break;
+    case LQ_TYPE_MXFP4: scale[0] = half_power(block[0]); break;
+    case LQ_TYPE_Q4_1:
+    case LQ_TYPE_Q5_1: offset[0] = half_at(block + 2); /* fall through */
+    default: scale[0] = half_at(block);
+    }
+}

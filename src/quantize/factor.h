@@ -1,0 +1,32 @@
+/* What a factor is made of, for those who solve with it.
+ *
+ * Columns stand in an order of their own, in which blocks, and groups of LQ_GROUP columns within them, stay together;
+ * "position" means a place in it. The factor's columns are kept in panels, each with the rows from its first one down:
+ * row i of panel p is position p * LQ_PANEL + i, its entries are that row's of L; right of the diagonal are zeros.
+ */
+#ifndef LQ_QUANTIZE_FACTOR_H
+#define LQ_QUANTIZE_FACTOR_H
+
+#include "quantize/feedback.h"
+
+enum { LQ_PANEL = 256, LQ_GROUP = 32 };
+
+struct lq_factor {
+    size_t n, columns, panels;
+    uint32_t block;
+    double tokens;
+    double added;       /* to each diagonal element of H */
+    double share;       /* the same, of their mean */
+    uint32_t *order;    /* the column at each position */
+    float **lower;      /* panels */
+    float *diagonal;    /* of H, by column */
+    float *conditional; /* L_ii^2, by column: what an error costs once later ones are made up for */
+};
+
+static inline size_t lq_panel_width(const struct lq_factor *f, size_t panel)
+{
+    size_t left = f->columns - panel * LQ_PANEL;
+    return left < LQ_PANEL ? left : LQ_PANEL;
+}
+
+#endif

@@ -22,6 +22,7 @@ struct run {
     struct lq_meter meter;
     struct lq_content content; /* everything written, in order */
     bool widened;              /* the plan has changed since the files were laid out */
+    bool *without;             /* of each entry: encoded without statistics, under which its scales overflow */
     struct lq_quantize_result result;
 };
 
@@ -61,11 +62,23 @@ static void say(const struct run *run, enum lq_log_level level, const char *mess
     if (hooks != NULL && hooks->log != NULL) hooks->log(hooks->data, level, message);
 }
 
-/* Gives every entry whose weights overflow its type a larger one. */
+/* Whether the statistics may be to blame for the overflow: from now on the entry is encoded without them. */
+static bool drop_statistics(struct run *run, size_t i)
+{
+    const struct lq_plan_entry *entry = &run->plan->entries[i];
+    const unsigned relevant = LQ_FORMAT_QUANTISED | LQ_FORMAT_NEEDS_IMPORTANCE;
+    bool may = (lq_format_get(entry->type)->flags & relevant) == LQ_FORMAT_QUANTISED && run->options->stats != NULL;
+    if (run->without[i] || !may || lq_stats_importance(run->options->stats, entry->tensor) == NULL) return false;
+    run->without[i] = true;
+    return true;
+}
+
+/* Gives every entry that overflows its type plain scales, and where those overflow too a larger type, for which the
+ * statistics count again. */
 static enum lq_status widen(struct run *run, const struct lq_work *work, struct range r, struct lq_error *err)
 {
     for (size_t i = 0; i < r.n; i++) {
-        if (!atomic_load(&work->overflowed[i])) continue;
+        if (!atomic_load(&work->overflowed[i]) || drop_statistics(run, r.first + i)) continue;
         struct lq_plan_entry *entry = &run->plan->entries[r.first + i];
         const char *before = lq_format_name(entry->type);
         char reason[sizeof entry->reason], message[256];
@@ -74,11 +87,27 @@ static enum lq_status widen(struct run *run, const struct lq_work *work, struct 
             return lq_error_set(err, LQ_ERR_UNSUPPORTED,
                                 "%s: tensor '%s': weights overflow %s, and no larger type holds them", work->half->path,
                                 entry->tensor->name, before);
+        run->without[r.first + i] = false;
         snprintf(message, sizeof message, "tensor '%s': weights overflow %s: %s instead", entry->tensor->name, before,
                  lq_format_name(entry->type));
         say(run, LQ_LOG_WARN, message);
     }
     return LQ_OK;
+}
+
+/* Names the tensors that had to do without their statistics. */
+static void say_without(const struct run *run)
+{
+    for (size_t i = 0; i < run->plan->n_entries; i++) {
+        struct lq_plan_entry *entry = &run->plan->entries[i];
+        char reason[sizeof entry->reason], message[256];
+        if (!run->without[i]) continue;
+        memcpy(reason, entry->reason, sizeof reason);
+        snprintf(entry->reason, sizeof entry->reason, "without statistics, whose scales overflow; %.80s", reason);
+        snprintf(message, sizeof message, "tensor '%s': scales overflow %s under the statistics: encoded without them",
+                 entry->tensor->name, lq_format_name(entry->type));
+        say(run, LQ_LOG_WARN, message);
+    }
 }
 
 /* Adds up what the items of a finished half left, in their order. */
@@ -103,6 +132,7 @@ static enum lq_status encode_half(struct run *run, enum lq_half half, struct lq_
                            .files = run->result.files,
                            .first = r.first,
                            .stats = run->options->stats,
+                           .without = run->without + r.first,
                            .meter = &run->meter,
                            .effort = run->options->effort,
                            .memory = run->options->memory > 0 ? run->options->memory : LQ_QUANTIZE_MEMORY,
@@ -164,13 +194,14 @@ static enum lq_status encode_all(struct run *run, struct lq_error *err)
     return status;
 }
 
-/* Until no weight overflows its type; nearly always that is once. A larger type may move tensors to other files. */
+/* Until nothing overflows its type; nearly always that is once. A larger type may move tensors to other files. */
 static enum lq_status encode(struct run *run, struct lq_error *err)
 {
     enum lq_status status;
     do status = encode_all(run, err);
     while (status == LQ_OK && run->widened);
     for (size_t i = 0; status == LQ_OK && i < run->result.n_files; i++) say_large(run, &run->result.files[i]);
+    if (status == LQ_OK) say_without(run);
     return status;
 }
 
@@ -216,7 +247,8 @@ static enum lq_status allocate(struct run *run, struct lq_error *err)
     run->result.n_entries = n;
     run->result.error_sq = calloc(n + 1, sizeof *run->result.error_sq);
     run->result.weight_sq = calloc(n + 1, sizeof *run->result.weight_sq);
-    if (run->result.error_sq == NULL || run->result.weight_sq == NULL)
+    run->without = calloc(n + 1, sizeof *run->without);
+    if (run->result.error_sq == NULL || run->result.weight_sq == NULL || run->without == NULL)
         return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the results of %zu tensors", n);
     return LQ_OK;
 }
@@ -239,6 +271,7 @@ enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan,
 done:
     lq_output_close(run.output);
     lq_content_release(&run.content);
+    free(run.without);
     lq_quantize_result_release(&run.result);
     lq_meter_release(&run.meter);
     return status;

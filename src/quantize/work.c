@@ -42,8 +42,9 @@ static enum lq_status not_finite(const struct task *task, struct lq_error *err)
 /* The importance of the columns of the matrix that the item lies in, or NULL. Behind padded weights is room for a row. */
 static const float *importance_of(const struct task *task)
 {
-    if (task->work->stats == NULL || !task->tensor->quantisable) return NULL;
-    const float *importance = lq_stats_importance(task->work->stats, task->tensor);
+    const struct lq_work *work = task->work;
+    if (work->stats == NULL || work->without[task->item->entry] || !task->tensor->quantisable) return NULL;
+    const float *importance = lq_stats_importance(work->stats, task->tensor);
     if (importance == NULL) return NULL;
     importance += task->item->first_row / task->entry->ne[1] * task->tensor->ne[0];
     return lq_pad_importance(task->entry, importance, task->scratch->weights + task->weights);

@@ -33,12 +33,13 @@ struct lq_work {
     const struct lq_quantize_file *files; /* which entry goes where, by the plan's numbers */
     size_t first;                         /* the plan's number of entries[0] */
     const struct lq_stats *stats;         /* NULL: none */
+    const bool *without;                  /* of each entry: encoded as if there were none for it */
     struct lq_meter *meter;
     enum lq_effort effort;
     uint64_t memory, resident; /* bytes that the process may take, and that it took before the run */
 
     struct lq_items items;   /* from here on: set by lq_work_run */
-    atomic_bool *overflowed; /* one per entry: its weights do not fit its type */
+    atomic_bool *overflowed; /* one per entry: weights or scales do not fit its type */
     size_t n_overflowed;
     struct lq_scratch *scratch; /* one per worker */
     unsigned n_scratch;

@@ -158,6 +158,70 @@ static void overflow_is_told_and_repeatable(void **state)
     free(again);
 }
 
+/* Weights whose largest barely fits q4_0, and an importance that makes the search for scales step over the edge. */
+static void overflow_with_importance_alone(float *importance)
+{
+    uint8_t coded[COLUMNS];
+    struct lq_error err = {0};
+    uint32_t seed = 1;
+    enum lq_status plain = LQ_OK, weighted = LQ_OK;
+    for (int tries = 0; plain != LQ_OK || weighted == LQ_OK; tries++) {
+        if (tries == 100000) fail_msg("no such weights");
+        for (int i = 0; i < COLUMNS; i++) {
+            seed = seed * 1664525 + 1013904223;
+            weights[i] = 516000.f * ((float)(seed >> 8) * 0x1p-23f - 1);
+            seed = seed * 1664525 + 1013904223;
+            importance[i] = exp2f((float)(seed >> 28));
+        }
+        plain = lq_codec_encode(LQ_TYPE_Q4_0, weights, 1, COLUMNS, NULL, LQ_EFFORT_NORMAL, coded, &err);
+        weighted = lq_codec_encode(LQ_TYPE_Q4_0, weights, 1, COLUMNS, importance, LQ_EFFORT_NORMAL, coded, &err);
+    }
+}
+
+static void last_message(void *data, enum lq_log_level level, const char *message)
+{
+    assert_int_equal(level, LQ_LOG_WARN);
+    snprintf(data, 512, "%s", message);
+}
+
+/* Scales that overflow under the statistics alone: the tensor keeps its type, is encoded without them, and is listed;
+ * where plain scales overflow too it gets a larger type, and its statistics again. */
+static void statistics_that_overflow_are_dropped(void **state)
+{
+    float importance[COLUMNS];
+    char message[512] = "";
+    struct lq_error err = {0};
+    struct lq_hooks hooks = {.data = message, .log = last_message};
+    char *in = fixture_path(*state, "in.gguf"), *out = fixture_path(*state, "out.gguf"),
+         *file = fixture_path(*state, "stats");
+    overflow_with_importance_alone(importance);
+    struct lq_stats *stats = make_imatrix(file, FEED, importance, COLUMNS);
+    struct ask ask = {.input = in, .output = out, .spec = "q4_0", .threads = 2, .stats = stats, .hooks = &hooks};
+    for (int round = 0; round < 2; round++) {
+        enum lq_type type = round == 0 ? LQ_TYPE_Q4_0 : LQ_TYPE_NONE;
+        uint64_t bytes;
+        make_gguf(in, LQ_LANGUAGE, &(struct made_tensor){FEED, LQ_TYPE_F32, 2, {COLUMNS, ROWS}, weights}, 1);
+        quantize_files(&ask);
+        if (round == 0)
+            assert_string_equal(message, "tensor '" FEED "': scales overflow q4_0 under the statistics: "
+                                         "encoded without them");
+        else assert_non_null(strstr(message, "': weights overflow q4_0: "));
+        void *data = tensor_data(out, FEED, &type, &bytes), *expected = malloc(bytes);
+        assert_true((type == LQ_TYPE_Q4_0) == (round == 0));
+        assert_int_equal(lq_codec_encode(type, weights, ROWS, COLUMNS, round == 0 ? NULL : importance, LQ_EFFORT_NORMAL,
+                                         expected, &err),
+                         LQ_OK);
+        assert_memory_equal(data, expected, bytes);
+        free(data);
+        free(expected);
+        weights[9 * COLUMNS] = 600000;
+    }
+    lq_stats_free(stats);
+    free(in);
+    free(out);
+    free(file);
+}
+
 static bool after_some(void *data)
 {
     return atomic_fetch_sub((atomic_int *)data, 1) <= 0;
@@ -271,13 +335,10 @@ static void output_must_not_be_input(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_FOLDER(bad_weights_are_named),
-        IN_FOLDER(the_first_bad_weight_is_named),
-        IN_FOLDER(a_failing_tensor_stops_the_run),
-        IN_FOLDER(overflow_widens_the_type),
-        IN_FOLDER(overflow_is_told_and_repeatable),
-        IN_FOLDER(cancelling_leaves_nothing),
-        cmocka_unit_test(output_names),
+        IN_FOLDER(bad_weights_are_named),           IN_FOLDER(the_first_bad_weight_is_named),
+        IN_FOLDER(a_failing_tensor_stops_the_run),  IN_FOLDER(overflow_widens_the_type),
+        IN_FOLDER(overflow_is_told_and_repeatable), IN_FOLDER(statistics_that_overflow_are_dropped),
+        IN_FOLDER(cancelling_leaves_nothing),       cmocka_unit_test(output_names),
         IN_FOLDER(output_must_not_be_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -69,8 +69,8 @@ struct cli_command {
     int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns the exit status */
 };
 
-extern const struct cli_command cli_ask, cli_bench, cli_compare, cli_convert, cli_eval, cli_help, cli_inspect,
-    cli_quantize, cli_report, cli_verify, cli_version;
+extern const struct cli_command cli_ask, cli_bench, cli_calibrate, cli_compare, cli_convert, cli_eval, cli_help,
+    cli_inspect, cli_quantize, cli_report, cli_verify, cli_version;
 
 /* All commands in alphabetical order; NULL behind the last. */
 const struct cli_command *cli_command_at(size_t i);

@@ -7,6 +7,7 @@
 #include "llava_quantize/codec.h"
 #include "llava_quantize/dataset.h"
 #include "llava_quantize/evaluate.h"
+#include "llava_quantize/gather.h"
 #include "llava_quantize/inspect.h"
 #include "llava_quantize/model.h"
 #include "llava_quantize/plan.h"

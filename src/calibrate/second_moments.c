@@ -67,21 +67,27 @@ static enum lq_status no_memory(const struct lq_second_moments *m, struct lq_err
     return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the second moments of %zu columns", m->n);
 }
 
-enum lq_status lq_second_moments_init(struct lq_second_moments *m, size_t n, size_t capacity, struct lq_error *err)
+enum lq_status lq_second_moments_begin(struct lq_second_moments *m, size_t n, size_t capacity, struct lq_error *err)
 {
-    *m = (struct lq_second_moments){.n = n, .capacity = capacity};
+    m->n = n;
+    m->capacity = capacity;
     m->rows = malloc(capacity * n * sizeof *m->rows);
     m->ends = malloc(capacity * sizeof *m->ends);
-    if (m->rows != NULL && m->ends != NULL) return LQ_OK;
-    lq_second_moments_release(m);
-    return no_memory(&(struct lq_second_moments){.n = n}, err);
+    return m->rows != NULL && m->ends != NULL ? LQ_OK : no_memory(m, err);
+}
+
+void lq_second_moments_end(struct lq_second_moments *m)
+{
+    free(m->rows);
+    free(m->ends);
+    m->rows = NULL;
+    m->ends = NULL;
 }
 
 void lq_second_moments_release(struct lq_second_moments *m)
 {
+    lq_second_moments_end(m);
     free(m->bands);
-    free(m->rows);
-    free(m->ends);
     *m = (struct lq_second_moments){0};
 }
 

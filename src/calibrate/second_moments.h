@@ -9,8 +9,8 @@
  * The triangle lies in bands of LQ_MOMENTS_BAND rows, each band a rectangle up to its last diagonal element (the few
  * elements above the diagonal are 0).
  *
- *     struct lq_second_moments m;
- *     lq_second_moments_init(&m, 4096, LQ_MOMENTS_CHUNK, &err);
+ *     struct lq_second_moments m = {0};
+ *     lq_second_moments_begin(&m, 4096, LQ_MOMENTS_CHUNK, &err);
  *     lq_second_moments_resident(&m, &err);
  *     for each token: if (lq_second_moments_add(&m, x, sqrtf(c))) lq_second_moments_flush(&m, &bench, &err);
  *     lq_second_moments_end_chunk(&m); lq_second_moments_flush(&m, &bench, &err);
@@ -45,8 +45,11 @@ size_t lq_moments_bands(size_t n);
 /* Floats of the longest band, in its rectangle. */
 size_t lq_moments_band_floats(size_t n);
 
-/* `capacity` tokens, a multiple of LQ_MOMENTS_CHUNK, wait before they are added. */
-enum lq_status lq_second_moments_init(struct lq_second_moments *m, size_t n, size_t capacity, struct lq_error *err);
+/* Takes memory for rows: `capacity` tokens, a multiple of LQ_MOMENTS_CHUNK, wait before they are added. m->offset is left
+ * as it is, the rest must be 0. */
+enum lq_status lq_second_moments_begin(struct lq_second_moments *m, size_t n, size_t capacity, struct lq_error *err);
+/* Gives the rows' memory back; none may wait. */
+void lq_second_moments_end(struct lq_second_moments *m);
 void lq_second_moments_release(struct lq_second_moments *m);
 /* Takes memory for the bands, all 0. */
 enum lq_status lq_second_moments_resident(struct lq_second_moments *m, struct lq_error *err);

@@ -38,6 +38,7 @@ enum lq_kind { LQ_KIND_PICTURE, LQ_KIND_AFTER, LQ_KIND_TEXT, LQ_KINDS };
 #define LQ_STATS_KEY_FIRSTS "llava_quantize.statistics.firsts"   /* ... and the first one of each, in the same order */
 #define LQ_STATS_KEY_DONE "llava_quantize.statistics.done"       /* u64: records and windows finished ... */
 #define LQ_STATS_KEY_TOTAL "llava_quantize.statistics.total"     /* u64: ... of so many */
+#define LQ_STATS_KEY_REACHED "llava_quantize.statistics.reached" /* u64 each, in unfinished files: see stats_save.c */
 #define LQ_STATS_KEY_TERMS "llava_quantize.statistics.terms" /* string: all that decides the numbers, for --resume */
 #define LQ_STATS_KEY_WEIGHTS "llava_quantize.statistics.weights" /* f64 x 3: c of a token of each kind, before caps */
 

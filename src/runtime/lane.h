@@ -30,6 +30,10 @@ struct lq_view;
  * may go on without it), LQ_ERR_MEMORY, LQ_ERR_RUNTIME, LQ_ERR_CANCELLED. On failure *out is untouched. */
 enum lq_status lq_view_open(struct lq_view **out, struct lq_runtime *rt, const char *path, struct lq_error *err);
 void lq_view_free(struct lq_view *view);
+/* What a picture will take without running the vision half: its tokens as lq_view_tokens, and those of its largest
+ * piece. Errors: those of the picture, LQ_ERR_MEMORY, LQ_ERR_RUNTIME. */
+enum lq_status lq_view_measure(size_t *tokens, size_t *largest, const struct lq_runtime *rt, const char *path,
+                               struct lq_error *err);
 /* Tokens that it takes, its begin and end marks included, and the cells of a lane's memory. */
 size_t lq_view_tokens(const struct lq_view *view);
 /* The projector's output: *rows rows of *width floats, borrowed. */

@@ -44,18 +44,23 @@ static bool is_picture(const mtmd_input_chunk *chunk)
     return mtmd_input_chunk_get_type(chunk) != MTMD_INPUT_CHUNK_TYPE_TEXT;
 }
 
-static enum lq_status make_room(struct lq_view *view, const struct lq_runtime *rt, const char *path,
-                                struct lq_error *err)
+static void count(struct lq_view *view)
 {
     view->n_chunks = mtmd_input_chunks_size(view->chunks);
     view->n_tokens = mtmd_helper_get_n_tokens(view->chunks);
-    view->width = (size_t)llama_model_n_embd_inp(rt->model);
     for (size_t i = 0; i < view->n_chunks; i++) {
         const mtmd_input_chunk *chunk = mtmd_input_chunks_get(view->chunks, i);
         size_t n = is_picture(chunk) ? mtmd_input_chunk_get_n_tokens(chunk) : 0;
         view->rows += n;
         if (n > view->n_largest) view->n_largest = n;
     }
+}
+
+static enum lq_status make_room(struct lq_view *view, const struct lq_runtime *rt, const char *path,
+                                struct lq_error *err)
+{
+    count(view);
+    view->width = (size_t)llama_model_n_embd_inp(rt->model);
     view->embeddings = calloc(view->rows, view->width * sizeof *view->embeddings);
     return view->embeddings != NULL ? LQ_OK : no_memory(path, err);
 }
@@ -125,6 +130,27 @@ enum lq_status lq_view_open(struct lq_view **out, struct lq_runtime *rt, const c
     struct lq_picture_file file = {0};
     enum lq_status status = lq_picture_load(&file, path, err);
     if (status == LQ_OK) status = lq_view_make(out, rt, &file, path, err);
+    free(file.bytes);
+    return status;
+}
+
+enum lq_status lq_view_measure(size_t *tokens, size_t *largest, const struct lq_runtime *rt, const char *path,
+                               struct lq_error *err)
+{
+    struct lq_picture_file file = {0};
+    struct lq_view view = {0};
+    struct lq_log log;
+    enum lq_status status = lq_picture_load(&file, path, err);
+    if (status != LQ_OK) return status;
+    lq_log_begin(&log, &rt->hooks);
+    status = cut(&view, rt, &file, path, &log, err);
+    lq_log_end(&log);
+    if (status == LQ_OK) {
+        count(&view);
+        *tokens = view.n_tokens;
+        *largest = view.n_largest;
+    }
+    if (view.chunks != NULL) mtmd_input_chunks_free(view.chunks);
     free(file.bytes);
     return status;
 }

@@ -39,10 +39,10 @@ static float *sum_up(struct way way)
 {
     struct lq_error err = {0};
     struct lq_spill spill = LQ_SPILL_NONE;
-    struct lq_second_moments m;
+    struct lq_second_moments m = {0};
     struct lq_moments_bench bench = {.threads = way.threads, .spill = &spill};
     assert_int_equal(lq_spill_open(&spill, ".", 4096 + lq_second_moments_bytes(COLUMNS), &err), LQ_OK);
-    assert_int_equal(lq_second_moments_init(&m, COLUMNS, way.capacity * LQ_MOMENTS_CHUNK, &err), LQ_OK);
+    assert_int_equal(lq_second_moments_begin(&m, COLUMNS, way.capacity * LQ_MOMENTS_CHUNK, &err), LQ_OK);
     m.offset = 4096;
     bench.scratch = malloc(way.threads * lq_moments_band_floats(COLUMNS) * sizeof(float));
     if (!way.spilled) assert_int_equal(lq_second_moments_resident(&m, &err), LQ_OK);
@@ -123,8 +123,8 @@ static void test_unpack(void **state)
     (void)state;
     assert_int_equal(lq_spill_open(&spill, ".", lq_second_moments_bytes(COLUMNS), &err), LQ_OK);
     for (int disk = 0; disk < 2; disk++) {
-        struct lq_second_moments m;
-        assert_int_equal(lq_second_moments_init(&m, COLUMNS, LQ_MOMENTS_CHUNK, &err), LQ_OK);
+        struct lq_second_moments m = {0};
+        assert_int_equal(lq_second_moments_begin(&m, COLUMNS, LQ_MOMENTS_CHUNK, &err), LQ_OK);
         if (!disk) assert_int_equal(lq_second_moments_resident(&m, &err), LQ_OK);
         for (size_t b = 0; b < lq_moments_bands(COLUMNS); b++) {
             const float *rows = first + lq_moments_packed_at(b);

@@ -21,6 +21,15 @@ extern "C" {
 
 #define LQ_QUANTIZE_MEMORY UINT64_C(250000000)
 
+/* The most that is made of a tensor's statistics. */
+enum lq_method {
+    LQ_METHOD_FEEDBACK, /* error feedback, where they hold second moments and the type has a grid */
+    LQ_METHOD_IMATRIX,  /* importance of columns */
+    LQ_METHOD_PLAIN     /* nothing, but for types that demand importance */
+};
+/* "feedback", "imatrix", "plain". */
+const char *lq_method_name(enum lq_method method);
+
 struct lq_quantize_options {
     const char *output;           /* a folder, or a path ending in ".gguf" */
     bool force;                   /* replace existing output */
@@ -33,6 +42,7 @@ struct lq_quantize_options {
                                          fewer threads to stay below; 0: LQ_QUANTIZE_MEMORY
                                          besides what the process takes already */
     const struct lq_stats *stats; /* the one the plan was built with, or NULL */
+    enum lq_method method;
     const struct lq_hooks *hooks; /* may be NULL */
 };
 
@@ -45,6 +55,15 @@ struct lq_quantize_file {
     uint64_t bytes;         /* of the whole file */
 };
 
+/* How one tensor was encoded. The output error of a row w, written as q, is sum (w - q)' H (w - q) over a token's share
+ * of H, the second moments of the inputs: how far its products are off, squared, for a token of calibration. */
+struct lq_quantize_outcome {
+    enum lq_method method;     /* plain for one that is copied or of a float type */
+    double plain, written;     /* output error of all rows that went through feedback: without it, and as written */
+    uint64_t fed, kept, alone; /* rows that went through feedback; of those, kept as they were without it; and rows of a
+                                  `feedback` tensor whose second moments were of no use, encoded by importance */
+};
+
 struct lq_quantize_result {
     struct lq_quantize_file *files; /* owned; the vision half first, shards in order */
     size_t n_files;
@@ -54,6 +73,7 @@ struct lq_quantize_result {
     size_t n_entries;  /* as plan->n_entries */
     double *error_sq;  /* owned, one per entry: sum (w - q)^2 over its weights; 0 for exact copies */
     double *weight_sq; /* owned, one per entry: sum w^2; relative error = sqrt(error_sq / weight_sq) */
+    struct lq_quantize_outcome *outcome; /* owned, one per entry */
     double seconds;
 };
 

@@ -12,7 +12,9 @@ static uint64_t rows_together(const struct lq_plan_entry *entry)
 static uint64_t rows_per_item(const struct lq_plan_entry *entry)
 {
     uint64_t rows = LQ_ITEM_WEIGHTS / entry->ne[0], together = rows_together(entry);
-    if (rows == 0) return 1;
+    if (rows < LQ_ITEM_ROWS) rows = LQ_ITEM_ROWS;
+    rows -= rows % LQ_ITEM_ROWS;
+    if (entry->ne[0] > LQ_WIDE_ROW) rows = 1;
     return rows < together ? rows : together;
 }
 

@@ -66,9 +66,9 @@ static void say(const struct run *run, enum lq_log_level level, const char *mess
 static bool drop_statistics(struct run *run, size_t i)
 {
     const struct lq_plan_entry *entry = &run->plan->entries[i];
-    const unsigned relevant = LQ_FORMAT_QUANTISED | LQ_FORMAT_NEEDS_IMPORTANCE;
-    bool may = (lq_format_get(entry->type)->flags & relevant) == LQ_FORMAT_QUANTISED && run->options->stats != NULL;
-    if (run->without[i] || !may || lq_stats_importance(run->options->stats, entry->tensor) == NULL) return false;
+    bool demanded = (lq_format_get(entry->type)->flags & LQ_FORMAT_NEEDS_IMPORTANCE) != 0;
+    enum lq_method used = lq_use_of(entry, run->options->stats, run->options->method).method;
+    if (run->without[i] || demanded || used == LQ_METHOD_PLAIN) return false;
     run->without[i] = true;
     return true;
 }
@@ -110,6 +110,16 @@ static void say_without(const struct run *run)
     }
 }
 
+static void collect_outcome(struct lq_quantize_outcome *outcome, const struct lq_item *item, const struct lq_use *use)
+{
+    outcome->method = use->method;
+    outcome->plain += item->output[0];
+    outcome->written += item->output[1];
+    outcome->kept += item->kept;
+    if (item->fed) outcome->fed += item->n_rows;
+    else if (use->input != NULL) outcome->alone += item->n_rows;
+}
+
 /* Adds up what the items of a finished half left, in their order. */
 static void collect(struct run *run, const struct lq_work *work, struct range r)
 {
@@ -118,25 +128,46 @@ static void collect(struct run *run, const struct lq_work *work, struct range r)
         const struct lq_item *item = &work->items.items[i];
         run->result.error_sq[r.first + item->entry] += item->sums[0];
         run->result.weight_sq[r.first + item->entry] += item->sums[1];
+        collect_outcome(&run->result.outcome[r.first + item->entry], item, &work->uses[item->entry]);
     }
+}
+
+static struct lq_work work_on(struct run *run, enum lq_half half)
+{
+    struct range r = range_of(run->plan, half);
+    return (struct lq_work){.model = run->model,
+                            .half = run->model->half[half],
+                            .entries = run->plan->entries + r.first,
+                            .n_entries = r.n,
+                            .output = run->output,
+                            .files = run->result.files,
+                            .first = r.first,
+                            .stats = run->options->stats,
+                            .method = run->options->method,
+                            .without = run->without + r.first,
+                            .meter = &run->meter,
+                            .effort = run->options->effort,
+                            .memory = run->options->memory,
+                            .resident = run->resident};
+}
+
+/* Whether there is memory enough, before anything is written. */
+static enum lq_status check_memory(struct run *run, struct lq_error *err)
+{
+    enum lq_status status = LQ_OK;
+    for (int h = 0; status == LQ_OK && h < LQ_HALVES; h++) {
+        if (run->model->half[h] == NULL) continue;
+        struct lq_work work = work_on(run, h);
+        status = lq_work_plan(&work, run->threads, err);
+        lq_work_release(&work);
+    }
+    return status;
 }
 
 static enum lq_status encode_half(struct run *run, enum lq_half half, struct lq_error *err)
 {
     struct range r = range_of(run->plan, half);
-    struct lq_work work = {.model = run->model,
-                           .half = run->model->half[half],
-                           .entries = run->plan->entries + r.first,
-                           .n_entries = r.n,
-                           .output = run->output,
-                           .files = run->result.files,
-                           .first = r.first,
-                           .stats = run->options->stats,
-                           .without = run->without + r.first,
-                           .meter = &run->meter,
-                           .effort = run->options->effort,
-                           .memory = run->options->memory > 0 ? run->options->memory : LQ_QUANTIZE_MEMORY,
-                           .resident = run->resident};
+    struct lq_work work = work_on(run, half);
     enum lq_status status = lq_work_run(&work, run->threads, err);
     run->widened = status == LQ_OK && work.n_overflowed > 0;
     if (run->widened) status = widen(run, &work, r, err);
@@ -174,6 +205,7 @@ static enum lq_status begin(struct run *run, struct lq_error *err)
     lq_meter_rewind(&run->meter, 0);
     memset(result->error_sq, 0, result->n_entries * sizeof *result->error_sq);
     memset(result->weight_sq, 0, result->n_entries * sizeof *result->weight_sq);
+    memset(result->outcome, 0, result->n_entries * sizeof *result->outcome);
     enum lq_status status = lq_content_begin(&run->content, err);
     if (status == LQ_OK)
         status = lq_quantize_files(&result->files, &result->n_files, run->model, run->plan, run->options, err);
@@ -247,8 +279,10 @@ static enum lq_status allocate(struct run *run, struct lq_error *err)
     run->result.n_entries = n;
     run->result.error_sq = calloc(n + 1, sizeof *run->result.error_sq);
     run->result.weight_sq = calloc(n + 1, sizeof *run->result.weight_sq);
+    run->result.outcome = calloc(n + 1, sizeof *run->result.outcome);
     run->without = calloc(n + 1, sizeof *run->without);
-    if (run->result.error_sq == NULL || run->result.weight_sq == NULL || run->without == NULL)
+    if (run->result.error_sq == NULL || run->result.weight_sq == NULL || run->result.outcome == NULL ||
+        run->without == NULL)
         return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the results of %zu tensors", n);
     return LQ_OK;
 }
@@ -262,6 +296,7 @@ enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan,
     run.resident = options->memory > 0 ? resident_bytes() : 0;
     lq_meter_init(&run.meter, options->hooks, input_bytes(plan));
     enum lq_status status = allocate(&run, err);
+    if (status == LQ_OK) status = check_memory(&run, err);
     if (status == LQ_OK) status = encode(&run, err);
     if (status == LQ_OK) status = commit(&run, err);
     if (status != LQ_OK) goto done;
@@ -282,5 +317,6 @@ void lq_quantize_result_release(struct lq_quantize_result *result)
     lq_quantize_files_free(result->files, result->n_files);
     free(result->error_sq);
     free(result->weight_sq);
+    free(result->outcome);
     *result = (struct lq_quantize_result){0};
 }

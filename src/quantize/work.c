@@ -3,15 +3,15 @@
 #include "base/pool.h"
 #include "codec/encode.h"
 #include "llava_quantize/calibrate.h"
+#include "quantize/feedback.h"
 #include "quantize/pad.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum {
-    MEASURED_AT_ONCE = 4096, /* weights; every block size divides it */
-    PIECE_WEIGHTS = 1 << 15, /* read, decoded, encoded and measured while they are in the processor's cache */
-};
+enum { MEASURED_AT_ONCE = 4096 }; /* weights; every block size divides it */
 
 /* One item in hand, and the rows of it that are worked on: a piece. */
 struct task {
@@ -19,6 +19,7 @@ struct task {
     struct lq_item *item;
     const struct lq_plan_entry *entry;
     const struct lq_tensor *tensor;
+    const struct lq_use *use;
     struct lq_scratch *scratch;
     uint64_t first_row, n_rows, weights;
     unsigned char *coded; /* where the piece belongs within the item */
@@ -42,9 +43,8 @@ static enum lq_status not_finite(const struct task *task, struct lq_error *err)
 /* The importance of the columns of the matrix that the item lies in, or NULL. Behind padded weights is room for a row. */
 static const float *importance_of(const struct task *task)
 {
-    const struct lq_work *work = task->work;
-    if (work->stats == NULL || work->without[task->item->entry] || !task->tensor->quantisable) return NULL;
-    const float *importance = lq_stats_importance(work->stats, task->tensor);
+    if (task->use->method == LQ_METHOD_PLAIN) return NULL;
+    const float *importance = lq_stats_importance(task->work->stats, task->tensor);
     if (importance == NULL) return NULL;
     importance += task->item->first_row / task->entry->ne[1] * task->tensor->ne[0];
     return lq_pad_importance(task->entry, importance, task->scratch->weights + task->weights);
@@ -84,15 +84,35 @@ static enum lq_status measure(const struct task *task, struct lq_error *err)
     return LQ_OK;
 }
 
+/* The whole item, whose second moments have become the factor in hand. */
+static enum lq_status feed_back(const struct task *task, struct lq_error *err)
+{
+    struct lq_feedback_outcome outcome = {0};
+    enum lq_status status =
+        lq_feedback_encode(task->work->factor, task->entry->type, task->scratch->weights, task->n_rows,
+                           task->work->effort, task->scratch->feedback, task->coded, &outcome, err);
+    if (status != LQ_OK) return status;
+    task->item->fed = true;
+    task->item->output[0] = outcome.plain;
+    task->item->output[1] = outcome.written;
+    task->item->kept = outcome.kept;
+    return LQ_OK;
+}
+
+static enum lq_status encode_rows(const struct task *task, struct lq_error *err)
+{
+    if (task->use->input != NULL && task->work->factor != NULL) return feed_back(task, err);
+    return lq_codec_encode(task->entry->type, task->scratch->weights, task->n_rows, task->entry->ne[0],
+                           importance_of(task), task->work->effort, task->coded, err);
+}
+
 static enum lq_status encode(const struct task *task, struct lq_error *err)
 {
     const struct lq_scratch *s = task->scratch;
     uint64_t stored = lq_pad_stored_rows(task->entry, task->first_row, task->n_rows);
     enum lq_status status = lq_codec_decode(task->tensor->type, s->raw, s->weights, stored * task->tensor->ne[0], err);
     if (status == LQ_OK) lq_pad_spread(task->entry, stored, task->n_rows, s->weights);
-    if (status == LQ_OK)
-        status = lq_codec_encode(task->entry->type, s->weights, task->n_rows, task->entry->ne[0], importance_of(task),
-                                 task->work->effort, task->coded, err);
+    if (status == LQ_OK) status = encode_rows(task, err);
     if (status == LQ_ERR_FORMAT) return not_finite(task, err);
     if (status == LQ_OK) status = measure(task, err);
     if (status != LQ_OK && status != LQ_ERR_UNSUPPORTED)
@@ -120,15 +140,10 @@ static enum lq_status process_piece(const struct task *task, struct lq_error *er
     return copy ? check_copy(task, err) : encode(task, err);
 }
 
-static uint64_t rows_per_piece(const struct lq_plan_entry *entry)
-{
-    return entry->ne[0] < PIECE_WEIGHTS ? PIECE_WEIGHTS / entry->ne[0] : 1;
-}
-
 static enum lq_status process_pieces(struct task *task, uint64_t row_bytes, struct lq_error *err)
 {
     const struct lq_item *item = task->item;
-    uint64_t step = rows_per_piece(task->entry);
+    uint64_t step = lq_work_piece_rows(task->work, item);
     enum lq_status status = LQ_OK;
     for (uint64_t row = 0; row < item->n_rows && status == LQ_OK; row += step) {
         task->first_row = item->first_row + row;
@@ -172,21 +187,31 @@ static void find_fetched(struct lq_work *work)
 }
 
 /* The kernel brings in what comes after the items in hand, so that even one worker need not wait for a disk. */
-static void fetch_ahead(const struct lq_work *work, size_t index)
+static void fetch_ahead(const struct lq_work *work, size_t place)
 {
-    if (index >= work->items.n || !work->items.items[index].fetched) return;
-    const struct lq_item *item = &work->items.items[index];
+    if (place >= work->items.n) return;
+    const struct lq_item *item = &work->items.items[work->batches.order[place]];
+    if (!item->fetched) return;
     lq_model_prefetch(work->entries[item->entry].tensor, item->first_row, stored_rows(work, item));
 }
 
+/* What the pool works through: the items of one batch. */
+struct turn {
+    struct lq_work *work;
+    const struct lq_batch *batch;
+};
+
 static enum lq_status run_item(void *data, size_t index, unsigned worker, struct lq_error *err)
 {
-    struct lq_work *work = data;
-    struct lq_item *item = &work->items.items[index];
+    const struct turn *turn = data;
+    struct lq_work *work = turn->work;
+    size_t place = turn->batch->first + index;
+    struct lq_item *item = &work->items.items[work->batches.order[place]];
     const struct lq_plan_entry *entry = &work->entries[item->entry];
     struct task task = {.work = work, .item = item, .entry = entry, .tensor = entry->tensor};
+    task.use = &work->uses[item->entry];
     task.scratch = &work->scratch[worker];
-    fetch_ahead(work, index + work->n_scratch);
+    fetch_ahead(work, place + work->workers);
     enum lq_status status = lq_meter_check(work->meter, err);
     if (status == LQ_OK && !atomic_load(&work->overflowed[item->entry])) status = process(&task, err);
     if (status == LQ_OK)
@@ -195,102 +220,70 @@ static enum lq_status run_item(void *data, size_t index, unsigned worker, struct
     return status;
 }
 
-static uint64_t larger(uint64_t a, uint64_t b)
+static void say_useless(const struct lq_work *work, const struct lq_batch *batch, const struct lq_error *why)
 {
-    return a > b ? a : b;
-}
-
-static void size_buffers(struct lq_work *work)
-{
-    for (size_t i = 0; i < work->items.n; i++) {
-        const struct lq_item *item = &work->items.items[i];
-        const struct lq_plan_entry *entry = &work->entries[item->entry];
-        uint64_t columns = entry->ne[0], rows = rows_per_piece(entry);
-        if (rows > item->n_rows) rows = item->n_rows;
-        work->raw_bytes =
-            larger(work->raw_bytes, rows * lq_format_row_bytes(entry->tensor->type, entry->tensor->ne[0]));
-        work->coded_bytes = larger(work->coded_bytes, item->n_rows * lq_format_row_bytes(entry->type, columns));
-        if (lq_pad_has(entry)) rows++;
-        work->weights = larger(work->weights, rows * columns);
-        work->longest_row = larger(work->longest_row, columns);
+    char message[1200];
+    const struct lq_hooks *hooks = work->meter->hooks;
+    if (hooks == NULL || hooks->log == NULL) return;
+    snprintf(message, sizeof message, "%s: encoded by importance, without error feedback", why->message);
+    if (batch->tensor->ne[2] > 1) {
+        size_t used = strlen(message);
+        snprintf(message + used, sizeof message - used, " (expert %" PRIu64 ")", batch->expert);
     }
+    hooks->log(hooks->data, LQ_LOG_WARN, message);
 }
 
-/* The buffers, and two rows of numbers that encoding takes for itself. */
-static uint64_t bytes_per_worker(const struct lq_work *work)
+/* The factor of the second moments that a batch shares. Moments that make none leave work->factor NULL: the batch is
+ * then encoded by importance. */
+static enum lq_status make_factor(struct lq_work *work, const struct lq_batch *batch, unsigned threads,
+                                  struct lq_error *err)
 {
-    return work->raw_bytes + work->coded_bytes + (work->weights + 2 * work->longest_row) * sizeof(float);
-}
-
-/* Rounded up. */
-static uint64_t megabytes(uint64_t bytes)
-{
-    return bytes / 1000000 + (bytes % 1000000 != 0);
-}
-
-/* As many workers as there are threads and items for, and memory. */
-static enum lq_status count_workers(const struct lq_work *work, unsigned threads, unsigned *workers,
-                                    struct lq_error *err)
-{
-    uint64_t each = bytes_per_worker(work), left = work->memory > work->resident ? work->memory - work->resident : 0;
-    uint64_t fit = left / (each > 0 ? each : 1);
-    if (fit == 0)
-        return lq_error_set(
-            err, LQ_ERR_MEMORY,
-            "%s: one thread needs %" PRIu64 " MB besides the %" PRIu64 " MB of the program, more than the "
-            "memory allowed: allow at least %" PRIu64 "M",
-            work->half->path, megabytes(each), megabytes(work->resident), megabytes(each + work->resident));
-    *workers = threads < work->items.n ? threads : (unsigned)work->items.n;
-    if (*workers > fit) *workers = (unsigned)fit;
-    return LQ_OK;
-}
-
-static enum lq_status allocate(struct lq_work *work, unsigned workers, struct lq_error *err)
-{
-    work->overflowed = calloc(work->n_entries + 1, sizeof *work->overflowed);
-    work->scratch = calloc(workers, sizeof *work->scratch);
-    bool complete = work->overflowed != NULL && work->scratch != NULL;
-    if (work->scratch != NULL) work->n_scratch = workers;
-    for (unsigned i = 0; complete && i < workers; i++) {
-        struct lq_scratch *s = &work->scratch[i];
-        s->raw = malloc(work->raw_bytes);
-        s->coded = malloc(work->coded_bytes);
-        s->weights = malloc(work->weights * sizeof *s->weights);
-        complete = s->raw != NULL && s->coded != NULL && s->weights != NULL;
+    uint64_t n = batch->tensor->ne[0];
+    struct lq_stats_moments moments = {0};
+    struct lq_error why = {0};
+    float *hessian = malloc(n * (n + 1) / 2 * sizeof *hessian);
+    if (hessian == NULL)
+        return lq_error_set(err, LQ_ERR_MEMORY, "%s: tensor '%s': no memory for its second moments", work->half->path,
+                            batch->tensor->name);
+    enum lq_status status = lq_stats_hessian(work->stats, batch->tensor, batch->expert, hessian, &moments, err);
+    if (status == LQ_OK) {
+        struct lq_factor_terms terms = {.n = n,
+                                        .columns = batch->columns,
+                                        .tokens = moments.tokens,
+                                        .spread = moments.spread,
+                                        .damping = -1,
+                                        .block = batch->block,
+                                        .threads = threads};
+        status = lq_factor_make(&work->factor, hessian, &terms, &why);
+        if (status != LQ_OK) lq_error_prefix(&why, "%s: tensor '%s'", lq_stats_path(work->stats), batch->tensor->name);
+        if (status == LQ_ERR_FORMAT) say_useless(work, batch, &why), status = LQ_OK;
+        else if (status != LQ_OK) lq_error_set(err, status, "%s", why.message);
     }
-    if (complete) return LQ_OK;
-    return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %u workers of %" PRIu64 " bytes each", workers,
-                        bytes_per_worker(work));
+    free(hessian);
+    return status;
+}
+
+static enum lq_status run_batch(struct lq_work *work, const struct lq_batch *batch, unsigned threads,
+                                struct lq_error *err)
+{
+    struct turn turn = {work, batch};
+    enum lq_status status = lq_meter_check(work->meter, err);
+    if (status == LQ_OK && batch->input != NULL) status = make_factor(work, batch, threads, err);
+    if (status == LQ_OK) status = lq_pool_run(work->workers, batch->n, run_item, &turn, err);
+    lq_factor_free(work->factor);
+    work->factor = NULL;
+    return status;
 }
 
 enum lq_status lq_work_run(struct lq_work *work, unsigned threads, struct lq_error *err)
 {
-    enum lq_status status = lq_items_build(&work->items, work->half->path, work->entries, work->n_entries, err);
-    if (status != LQ_OK || work->items.n == 0) return status;
-    size_buffers(work);
-    unsigned workers = 0;
-    status = count_workers(work, threads, &workers, err);
-    if (status == LQ_OK) status = allocate(work, workers, err);
+    enum lq_status status = lq_work_plan(work, threads, err);
+    if (status == LQ_OK) status = lq_work_allocate(work, err);
     if (status != LQ_OK) return status;
     for (size_t i = 0; i < work->n_entries; i++) lq_codec_prepare(work->entries[i].type);
     find_fetched(work);
-    status = lq_pool_run(workers, work->items.n, run_item, work, err);
+    for (size_t i = 0; status == LQ_OK && i < work->batches.n; i++)
+        status = run_batch(work, &work->batches.batches[i], threads, err);
     for (size_t i = 0; i < work->n_entries; i++) work->n_overflowed += atomic_load(&work->overflowed[i]);
     return status;
-}
-
-void lq_work_release(struct lq_work *work)
-{
-    for (unsigned i = 0; i < work->n_scratch; i++) {
-        free(work->scratch[i].raw);
-        free(work->scratch[i].coded);
-        free(work->scratch[i].weights);
-    }
-    free(work->scratch);
-    free(work->overflowed);
-    free(work->items.items);
-    work->scratch = NULL;
-    work->overflowed = NULL;
-    work->items = (struct lq_items){0};
-    work->n_scratch = 0;
 }

@@ -13,7 +13,7 @@
 #define LQ_QUANTIZE_WORK_H
 
 #include "llava_quantize/quantize.h"
-#include "quantize/items.h"
+#include "quantize/batches.h"
 #include "base/meter.h"
 #include "write/write.h"
 
@@ -22,6 +22,7 @@
 struct lq_scratch {
     unsigned char *raw, *coded; /* of a piece, of an item */
     float *weights;             /* of a piece */
+    float *feedback;            /* what error feedback needs for an item */
 };
 
 struct lq_work {
@@ -33,22 +34,38 @@ struct lq_work {
     const struct lq_quantize_file *files; /* which entry goes where, by the plan's numbers */
     size_t first;                         /* the plan's number of entries[0] */
     const struct lq_stats *stats;         /* NULL: none */
-    const bool *without;                  /* of each entry: encoded as if there were none for it */
+    enum lq_method method;
+    const bool *without; /* of each entry: encoded as if there were no statistics for it */
     struct lq_meter *meter;
     enum lq_effort effort;
-    uint64_t memory, resident; /* bytes that the process may take, and that it took before the run */
+    uint64_t memory, resident; /* bytes that the process may take (0: LQ_QUANTIZE_MEMORY, or what error feedback needs
+                                  beyond it), and that it took before the run */
 
-    struct lq_items items;   /* from here on: set by lq_work_run */
-    atomic_bool *overflowed; /* one per entry: weights or scales do not fit its type */
+    struct lq_items items; /* from here on: set by lq_work_plan */
+    struct lq_use *uses;   /* one per entry */
+    struct lq_batches batches;
+    unsigned workers;
+    uint64_t raw_bytes, coded_bytes, weights, longest_row, feedback; /* sizes of a worker's buffers */
+    uint64_t factor_bytes;                                           /* of the largest factor, while it is made */
+    const struct lq_tensor *largest;                                 /* whose factor that is */
+
+    atomic_bool *overflowed; /* set by lq_work_run; one per entry: weights or scales do not fit its type */
     size_t n_overflowed;
     struct lq_scratch *scratch; /* one per worker */
-    unsigned n_scratch;
-    uint64_t raw_bytes, coded_bytes, weights, longest_row;
+    struct lq_factor *factor;   /* of the batch in hand, or NULL */
 };
 
-/* Errors: LQ_ERR_FORMAT for a weight that is not finite (file, tensor, row, column), LQ_ERR_CANCELLED, LQ_ERR_IO,
- * LQ_ERR_MEMORY (also: one worker needs more than `memory`). An overflow is no error: the rest of the half is still looked at, so that one pass finds all of them,
- * and the output is of no use. Release in any case. */
+/* Cuts and groups the items and decides how many workers there is memory for; touches no output. Errors: LQ_ERR_MEMORY
+ * (also: one worker needs more than `memory`; the message says how much), LQ_ERR_UNSUPPORTED (a row too long). */
+enum lq_status lq_work_plan(struct lq_work *work, unsigned threads, struct lq_error *err);
+/* The workers' buffers. */
+enum lq_status lq_work_allocate(struct lq_work *work, struct lq_error *err);
+/* Rows of an item that are worked on at once: as many as stay in the processor's cache, or for error feedback all. */
+uint64_t lq_work_piece_rows(const struct lq_work *work, const struct lq_item *item);
+
+/* Plans, and does the work. Errors: besides those above LQ_ERR_FORMAT for a weight that is not finite (file, tensor,
+ * row, column), LQ_ERR_CANCELLED, LQ_ERR_IO. An overflow is no error: the rest of the half is still looked at, so that
+ * one pass finds all of them, and the output is of no use. Release in any case. */
 enum lq_status lq_work_run(struct lq_work *work, unsigned threads, struct lq_error *err);
 void lq_work_release(struct lq_work *work);
 

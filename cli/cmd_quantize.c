@@ -4,6 +4,7 @@
 #include "job.h"
 #include "llava_quantize/codec.h"
 #include "llava_quantize/plan.h"
+#include "llava_quantize/quantize.h"
 
 #define AT(member) offsetof(struct cli_job, member)
 
@@ -33,8 +34,15 @@ static const struct cli_option options[] = {
      CLI_LIST, AT(rules), 0, 0},
     {"vision", 0, "SPEC", "bits, type or recipe of the vision half", CLI_TEXT, AT(vision), 0, 0},
     {"language", 0, "SPEC", "bits, type or recipe of the language half", CLI_TEXT, AT(language), 0, 0},
-    {"imatrix", 'i', "FILE", "importance data from llama-imatrix; applied to whichever tensors it covers", CLI_TEXT,
-     AT(stats), 0, 0},
+    {"stats", 's', "FILE",
+     "statistics from 'llava-quantize calibrate', or an imatrix from llama-imatrix; applied to whichever tensors they "
+     "cover",
+     CLI_TEXT, AT(stats), 0, 0},
+    {"imatrix", 'i', "FILE", "the same, by llama-quantize's name", CLI_TEXT, AT(stats), 0, 0},
+    {"method", 0, "feedback|imatrix|plain",
+     "the most that is made of statistics: error feedback, where they hold second moments (calibrate --hessian); "
+     "importance of columns; or nothing, but for types that demand it; default: feedback",
+     CLI_CHOICE, AT(method), 0, 0},
     {"split-size", 0, "SIZE",
      "split the language half into files of at most SIZE, such as 500M or 2G (millions or thousand millions of bytes), "
      "called NAME-00001-of-0000N.gguf",
@@ -43,8 +51,9 @@ static const struct cli_option options[] = {
     {"threads", 't', "N", "threads to work with; default: the CPUs this process may use", CLI_NUMBER, AT(threads), 1,
      1024},
     {"memory", 0, "SIZE",
-     "take at most SIZE of memory, such as 100M or 2G, with fewer threads if need be; default: 250M", CLI_SIZE,
-     AT(memory), 0, 0},
+     "take at most SIZE of memory, such as 100M or 2G, with fewer threads if need be; default: 250M, or what error "
+     "feedback needs",
+     CLI_SIZE, AT(memory), 0, 0},
     {"effort", 0, "normal|fast|best",
      "how long to search for the smallest error: normal is at or below ggml's, best about as slow as ggml; default: "
      "normal",
@@ -77,7 +86,7 @@ static void put_types(FILE *out)
         used += (size_t)snprintf(names + used, sizeof names - used, "%s%s%s", used == 0 ? "" : " ", f->name,
                                  importance ? "*" : "");
     }
-    fputs("\nTypes (* needs --imatrix):\n", out);
+    fputs("\nTypes (* needs --stats):\n", out);
     cli_usage_row(out, "", names);
 }
 
@@ -98,13 +107,16 @@ static int check(const struct cli_job *job)
         return cli_wrong_use("quantize", "--plan gives every tensor its shape: it goes with no --no-pad");
     if (job->keep_split && job->split_size > 0)
         return cli_wrong_use("quantize", "--keep-split and --split-size contradict each other");
+    if (job->method >= 0 && job->method != LQ_METHOD_PLAIN && job->stats == NULL)
+        return cli_wrong_use("quantize", "--method %s needs statistics: --stats FILE",
+                             lq_method_name((enum lq_method)job->method));
     if (job->quiet && job->verbose) return cli_wrong_use("quantize", "--quiet and --verbose contradict each other");
     return CLI_GO;
 }
 
 static int run(int argc, char **argv)
 {
-    struct cli_job job = {.command = cli_quantize.name, .only = -1};
+    struct cli_job job = {.command = cli_quantize.name, .only = -1, .method = -1};
     int status = cli_parse(&cli_quantize, argc, argv, &job);
     if (status == CLI_GO) status = check(&job);
     if (status == CLI_GO) status = cli_job_run(&job);

@@ -41,11 +41,27 @@ static enum lq_status open_model(const struct cli_job *job, struct work *w, stru
     return status;
 }
 
-static enum lq_status load_imatrix(const struct cli_job *job, struct work *w, struct lq_error *err)
+static bool has_moments(const struct work *w)
+{
+    for (int h = 0; h < LQ_HALVES; h++) {
+        const struct lq_model_half *half = w->model->half[h];
+        for (size_t i = 0; half != NULL && i < half->n_tensors; i++)
+            if (lq_stats_input(w->stats, &half->tensors[i]) != NULL) return true;
+    }
+    return false;
+}
+
+static enum lq_status load_stats(const struct cli_job *job, struct work *w, struct lq_error *err)
 {
     if (job->stats == NULL) return LQ_OK;
     enum lq_status status = lq_stats_load(&w->stats, job->stats, err);
-    return status != LQ_OK ? status : lq_stats_check(w->stats, w->model, err);
+    if (status == LQ_OK) status = lq_stats_check(w->stats, w->model, err);
+    if (status == LQ_OK && job->method == LQ_METHOD_FEEDBACK && !has_moments(w))
+        return lq_error_set(err, LQ_ERR_USAGE,
+                            "%s: holds no second moments, which --method feedback needs; 'llava-quantize calibrate "
+                            "--hessian' gathers them",
+                            job->stats);
+    return status;
 }
 
 /* Splits "PATTERN=TYPE" at the last "=": a type holds none, a pattern may. */
@@ -142,7 +158,7 @@ static enum lq_status prepare(const struct cli_job *job, struct work *w, struct 
     enum lq_status status = read_rules(job, w, err);
     if (status == LQ_OK) status = check_plan_target(job, err);
     if (status == LQ_OK) status = open_model(job, w, err);
-    if (status == LQ_OK) status = load_imatrix(job, w, err);
+    if (status == LQ_OK) status = load_stats(job, w, err);
     if (status == LQ_OK) status = make_plan(job, w, err);
     if (status == LQ_OK && w->plan->note[0] != '\0' && !job->quiet) fprintf(stderr, "%s\n", w->plan->note);
     return status;
@@ -159,6 +175,7 @@ static struct lq_quantize_options options_of(const struct cli_job *job, const st
         .effort = (enum lq_effort)job->effort,
         .memory = job->memory,
         .stats = w->stats,
+        .method = job->method < 0 ? LQ_METHOD_FEEDBACK : (enum lq_method)job->method,
     };
 }
 
@@ -209,6 +226,7 @@ static enum lq_status produce(const struct cli_job *job, const struct work *w, s
         .model = w->model,
         .plan = w->plan,
         .effort = (enum lq_effort)job->effort,
+        .verbose = job->verbose,
         .files = result.files,
         .n_files = result.n_files,
         .result = &result,

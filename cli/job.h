@@ -19,6 +19,7 @@ struct cli_job {
     uint64_t split_size; /* bytes; 0: one file for each half */
     uint64_t memory;     /* bytes; 0: the library's default */
     int effort;          /* enum lq_effort */
+    int method;          /* enum lq_method, or -1: the most that the statistics allow */
     bool keep_split, dry_run, allow_requantize, no_pad, force, json, quiet, verbose;
     bool hugging_face_only; /* refuse an input that is GGUF already */
     bool fix_feature_layer; /* convert alone: see fix_feature_layer.h */

@@ -4,17 +4,19 @@
  *
  * The JSON object keeps its shape from version to version; new members may be added:
  *   {
- *     "command", "version", "recipe", "effort", "pair_id"*,
+ *     "command", "version", "recipe", "effort", "pair_id"*, "feedback"+: {"tensors", "lowered"},
  *     "halves": {
  *       "vision": {"path"*, "paths", "bytes"*, "tensors", "weights", "bytes_before", "bytes_after", "bpw",
  *                  "relative_error"*},
  *       "language": {as above; a half that is absent has no member}
  *     },
  *     "plan": [
- *       {"name", "half", "role", "from", "to", "bytes_before", "bytes_after", "relative_error"*, "reason"}, ...
+ *       {"name", "half", "role", "from", "to", "bytes_before", "bytes_after", "relative_error"*, "method"*,
+ *        "output_error_plain"+, "output_error"+, "rows_fed"+, "rows_kept"+, "rows_alone"+, "reason"}, ...
  *     ]
  *   }
- * Members marked * are absent after --dry-run. `paths` are all files of the half, `path` is the first of
+ * Members marked * are absent after --dry-run; those marked +, which struct lq_quantize_outcome explains, where no error
+ * feedback took part; `lowered` is by how much it lowered the output error, the mean over those tensors. `paths` are all files of the half, `path` is the first of
  * them and `bytes` their size; bytes_before and bytes_after are tensor
  * data; relative_error is the root of the summed squared error over that of the summed squared weights.
  */
@@ -29,6 +31,7 @@ struct cli_report {
     const struct lq_model *model;
     const struct lq_plan *plan;
     enum lq_effort effort;
+    bool verbose; /* the table lists what error feedback did to each tensor */
     const struct lq_quantize_file *files; /* written, or to be written */
     size_t n_files;
     const struct lq_quantize_result *result; /* NULL after --dry-run */

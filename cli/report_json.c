@@ -56,6 +56,17 @@ static json_t *halves_to_json(const struct cli_report *r)
     return finished(o, ok);
 }
 
+static json_t *outcome_to_json(const struct lq_quantize_outcome *x)
+{
+    json_t *o = json_pack("{s:s}", "method", lq_method_name(x->method));
+    bool ok = o != NULL;
+    if (x->method == LQ_METHOD_FEEDBACK)
+        ok = ok && extend(o, json_pack("{s:f,s:f,s:I,s:I,s:I}", "output_error_plain", x->plain, "output_error",
+                                       x->written, "rows_fed", (json_int_t)x->fed, "rows_kept", (json_int_t)x->kept,
+                                       "rows_alone", (json_int_t)x->alone));
+    return finished(o, ok);
+}
+
 static json_t *entry_to_json(const struct cli_report *r, size_t i)
 {
     const struct lq_plan_entry *e = &r->plan->entries[i];
@@ -68,6 +79,7 @@ static json_t *entry_to_json(const struct cli_report *r, size_t i)
     if (r->result != NULL)
         ok = ok && extend(o, json_pack("{s:f}", "relative_error",
                                        cli_relative_error(r->result->error_sq[i], r->result->weight_sq[i])));
+    if (r->result != NULL) ok = ok && extend(o, outcome_to_json(&r->result->outcome[i]));
     ok = ok && extend(o, json_pack("{s:o}", "reason", cli_json_text(e->reason)));
     return finished(o, ok);
 }
@@ -86,6 +98,10 @@ enum lq_status cli_report_json(const struct cli_report *r, struct lq_error *err)
                           cli_json_text(r->plan->recipe), "effort", lq_effort_name(r->effort));
     bool ok = o != NULL;
     if (r->result != NULL) ok = ok && extend(o, json_pack("{s:s}", "pair_id", r->result->pair_id));
+    struct cli_feedback f = cli_feedback_sum(r->result);
+    if (f.tensors > 0)
+        ok = ok && extend(o, json_pack("{s:{s:I,s:f}}", "feedback", "tensors", (json_int_t)f.tensors, "lowered",
+                                       f.lowered));
     ok = ok && extend(o, json_pack("{s:o,s:o}", "halves", halves_to_json(r), "plan", plan_to_json(r)));
     return cli_json_put(finished(o, ok), err);
 }

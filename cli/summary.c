@@ -50,6 +50,23 @@ double cli_relative_error(double error_sq, double weight_sq)
     return error_sq > 0 && weight_sq > 0 ? sqrt(error_sq / weight_sq) : 0;
 }
 
+double cli_feedback_lowered(const struct lq_quantize_outcome *outcome)
+{
+    return outcome->plain > 0 ? 1 - outcome->written / outcome->plain : 0;
+}
+
+struct cli_feedback cli_feedback_sum(const struct lq_quantize_result *result)
+{
+    struct cli_feedback sum = {0};
+    for (size_t i = 0; result != NULL && i < result->n_entries; i++) {
+        if (result->outcome[i].fed == 0) continue;
+        sum.tensors++;
+        sum.lowered += cli_feedback_lowered(&result->outcome[i]);
+    }
+    if (sum.tensors > 0) sum.lowered /= (double)sum.tensors;
+    return sum;
+}
+
 const char *cli_half_name(int half)
 {
     return half == LQ_VISION ? "vision" : "language";

@@ -31,6 +31,16 @@ double cli_sum_bpw_before(const struct cli_sum *sum);
 /* Root of the summed squared error over the root of the summed squared weights; 0 when nothing was lost. */
 double cli_relative_error(double error_sq, double weight_sq);
 
+/* What error feedback did: to how many tensors, and by what share it lowered their output error, in the mean. */
+struct cli_feedback {
+    size_t tensors;
+    double lowered;
+};
+/* `result` may be NULL. */
+struct cli_feedback cli_feedback_sum(const struct lq_quantize_result *result);
+/* The same of one tensor: 0.5 where half of the error is left. */
+double cli_feedback_lowered(const struct lq_quantize_outcome *outcome);
+
 /* "vision", "language". */
 const char *cli_half_name(int half);
 

@@ -1,4 +1,5 @@
 /* The table at the end of a run: halves and roles, then the files and the commands to try next. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,27 @@ static void put_table(const struct cli_summary *s)
         put_half(s, h);
     }
     put_row("total", "", &s->total);
+}
+
+static void put_tensors(const struct cli_report *r)
+{
+    printf("\n%-40s %10s %10s %8s %10s\n", "error feedback", "output", "without", "lower by", "rows kept");
+    for (size_t i = 0; i < r->plan->n_entries; i++) {
+        const struct lq_quantize_outcome *x = &r->result->outcome[i];
+        char name[64];
+        if (x->fed == 0) continue;
+        snprintf(name, sizeof name, "  %s", r->plan->entries[i].tensor->name);
+        printf("%-40s %10.3g %10.3g %6.1f %% %10" PRIu64 "\n", name, x->written, x->plain,
+               100 * cli_feedback_lowered(x), x->kept);
+    }
+}
+
+static void put_feedback(const struct cli_report *r)
+{
+    struct cli_feedback f = cli_feedback_sum(r->result);
+    if (f.tensors == 0) return;
+    if (r->verbose) put_tensors(r);
+    printf("\nerror feedback lowered the output error by %.0f %% on %zu tensors\n", 100 * f.lowered, f.tensors);
 }
 
 void cli_report_files(const struct cli_report *r, const char *title)
@@ -76,6 +98,7 @@ enum lq_status cli_report_table(const struct cli_report *report, struct lq_error
     struct cli_summary *s = cli_summary_new(report->plan, report->result);
     if (s == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "out of memory");
     put_table(s);
+    put_feedback(report);
     cli_report_files(report, "Written");
     put_next_commands(report);
     free(s);

@@ -2,6 +2,7 @@
 
 #include "llava_quantize/calibrate.h"
 #include "plan/tower.h"
+#include "quantize/batches.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +14,8 @@ static const char placeholder[] = "00000000000000000000000000000000"; /* the pai
 
 /* Keys of an earlier run, written again behind the others. */
 static const char *const ours[] = {"general.quantized_by",  "llava_quantize.pair_id", "llava_quantize.source",
-                                   "llava_quantize.recipe", "llava_quantize.plan",    "llava_quantize.effort"};
+                                   "llava_quantize.recipe", "llava_quantize.plan",    "llava_quantize.effort",
+                                   "llava_quantize.method"};
 
 void lq_metadata_remove_split(struct lq_kvs *kvs)
 {
@@ -53,12 +55,15 @@ static bool quantises(const struct lq_plan *part)
     return false;
 }
 
-static bool uses_importance(const struct lq_plan *part, const struct lq_stats *stats)
+/* The most that is made of statistics in any tensor. */
+static enum lq_method method_of(const struct lq_plan *part, const struct lq_quantize_options *options)
 {
-    for (size_t i = 0; stats != NULL && i < part->n_entries; i++)
-        if (is_block_type(part->entries[i].type) && lq_stats_importance(stats, part->entries[i].tensor) != NULL)
-            return true;
-    return false;
+    enum lq_method most = LQ_METHOD_PLAIN;
+    for (size_t i = 0; i < part->n_entries; i++) {
+        enum lq_method method = lq_use_of(&part->entries[i], options->stats, options->method).method;
+        if (method < most) most = method;
+    }
+    return most;
 }
 
 static enum lq_status set_general(struct lq_kvs *kvs, const struct lq_plan *part, enum lq_half half,
@@ -97,10 +102,13 @@ static const char *base_name(const char *path)
     return slash == NULL ? path : slash + 1;
 }
 
-static enum lq_status set_importance(struct lq_kvs *kvs, const struct lq_stats *stats, struct lq_error *err)
+static enum lq_status set_statistics(struct lq_kvs *kvs, const struct lq_stats *stats, enum lq_method method,
+                                     struct lq_error *err)
 {
+    if (method == LQ_METHOD_PLAIN) return LQ_OK;
     const char *file = base_name(lq_stats_path(stats)), *dataset = base_name(lq_stats_dataset(stats));
-    enum lq_status status = set_text(kvs, "quantize.imatrix.file", file, FILE_BYTES, err);
+    enum lq_status status = lq_kvs_set_string(kvs, "llava_quantize.method", lq_method_name(method), err);
+    if (status == LQ_OK) status = set_text(kvs, "quantize.imatrix.file", file, FILE_BYTES, err);
     if (status == LQ_OK && *dataset != '\0')
         status = set_text(kvs, "quantize.imatrix.dataset", dataset, FILE_BYTES, err);
     if (status == LQ_OK)
@@ -132,7 +140,7 @@ enum lq_status lq_metadata_build(struct lq_kvs *out, const struct lq_model *mode
     status = set_general(&kvs, part, half->half, err);
     if (status == LQ_OK) status = set_hidden(&kvs, part, err);
     if (status == LQ_OK) status = set_record(&kvs, model, part, options->effort, err);
-    if (status == LQ_OK && uses_importance(part, options->stats)) status = set_importance(&kvs, options->stats, err);
+    if (status == LQ_OK) status = set_statistics(&kvs, options->stats, method_of(part, options), err);
     if (status != LQ_OK) goto done;
     *out = kvs;
     kvs = (struct lq_kvs){0};

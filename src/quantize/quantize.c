@@ -112,12 +112,12 @@ static void say_without(const struct run *run)
 
 static void collect_outcome(struct lq_quantize_outcome *outcome, const struct lq_item *item, const struct lq_use *use)
 {
-    outcome->method = use->method;
     outcome->plain += item->output[0];
     outcome->written += item->output[1];
     outcome->kept += item->kept;
     if (item->fed) outcome->fed += item->n_rows;
     else if (use->input != NULL) outcome->alone += item->n_rows;
+    outcome->method = use->input != NULL && outcome->fed == 0 ? LQ_METHOD_IMATRIX : use->method;
 }
 
 /* Adds up what the items of a finished half left, in their order. */
@@ -151,6 +151,17 @@ static struct lq_work work_on(struct run *run, enum lq_half half)
                             .resident = run->resident};
 }
 
+/* More memory than usual, where none was asked for. */
+static void say_memory(const struct run *run, const struct lq_work *work)
+{
+    char message[512];
+    if (run->options->memory > 0 || work->largest == NULL || work->all_bytes <= LQ_QUANTIZE_MEMORY) return;
+    snprintf(message, sizeof message,
+             "%s: error feedback will take up to %" PRIu64 " MB of memory, most of it for tensor '%s'",
+             work->half->path, work->all_bytes / 1000000, work->largest->name);
+    say(run, LQ_LOG_WARN, message);
+}
+
 /* Whether there is memory enough, before anything is written. */
 static enum lq_status check_memory(struct run *run, struct lq_error *err)
 {
@@ -159,6 +170,7 @@ static enum lq_status check_memory(struct run *run, struct lq_error *err)
         if (run->model->half[h] == NULL) continue;
         struct lq_work work = work_on(run, h);
         status = lq_work_plan(&work, run->threads, err);
+        if (status == LQ_OK) say_memory(run, &work);
         lq_work_release(&work);
     }
     return status;

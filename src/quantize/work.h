@@ -48,6 +48,7 @@ struct lq_work {
     uint64_t raw_bytes, coded_bytes, weights, longest_row, feedback; /* sizes of a worker's buffers */
     uint64_t factor_bytes;                                           /* of the largest factor, while it is made */
     const struct lq_tensor *largest;                                 /* whose factor that is */
+    uint64_t all_bytes;                                              /* with as many workers as were asked for */
 
     atomic_bool *overflowed; /* set by lq_work_run; one per entry: weights or scales do not fit its type */
     size_t n_overflowed;

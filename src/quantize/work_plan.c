@@ -4,6 +4,7 @@
 #include "quantize/work.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { PIECE_WEIGHTS = 1 << 15 }; /* read, decoded, encoded and measured while they are in the processor's cache */
@@ -74,18 +75,11 @@ static enum lq_status refuse(const struct lq_work *work, uint64_t least, struct 
                         megabytes(least + work->resident));
 }
 
-/* Unless it was bounded, error feedback takes what it needs; more than usual is said beforehand. */
-static uint64_t memory_for(const struct lq_work *work, uint64_t all)
+/* Unless it is bounded, error feedback takes what it needs. */
+static uint64_t memory_for(const struct lq_work *work)
 {
-    char message[512];
-    const struct lq_hooks *hooks = work->meter->hooks;
     if (work->memory > 0) return work->memory > work->resident ? work->memory - work->resident : 0;
-    if (work->factor_bytes == 0 || all <= LQ_QUANTIZE_MEMORY) return LQ_QUANTIZE_MEMORY;
-    snprintf(message, sizeof message,
-             "%s: error feedback takes up to %" PRIu64 " MB of memory, for tensor '%s', where no less is asked for",
-             work->half->path, megabytes(all), work->largest->name);
-    if (hooks != NULL && hooks->log != NULL) hooks->log(hooks->data, LQ_LOG_WARN, message);
-    return all;
+    return work->factor_bytes > 0 ? larger(work->all_bytes, LQ_QUANTIZE_MEMORY) : LQ_QUANTIZE_MEMORY;
 }
 
 /* As many workers as there are threads and items for, and memory. */
@@ -93,7 +87,8 @@ static enum lq_status count_workers(struct lq_work *work, unsigned threads, stru
 {
     uint64_t each = bytes_per_worker(work);
     unsigned wanted = threads < work->items.n ? threads : (unsigned)work->items.n;
-    uint64_t memory = memory_for(work, work->factor_bytes + wanted * each);
+    work->all_bytes = work->factor_bytes + wanted * each;
+    uint64_t memory = memory_for(work);
     if (memory < work->factor_bytes + each) return refuse(work, work->factor_bytes + each, err);
     uint64_t fit = (memory - work->factor_bytes) / (each > 0 ? each : 1);
     work->workers = wanted < fit ? wanted : (unsigned)fit;

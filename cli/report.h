@@ -31,7 +31,7 @@ struct cli_report {
     const struct lq_model *model;
     const struct lq_plan *plan;
     enum lq_effort effort;
-    bool verbose; /* the table lists what error feedback did to each tensor */
+    bool verbose;                         /* the table lists what error feedback did to each tensor */
     const struct lq_quantize_file *files; /* written, or to be written */
     size_t n_files;
     const struct lq_quantize_result *result; /* NULL after --dry-run */

@@ -100,8 +100,8 @@ enum lq_status cli_report_json(const struct cli_report *r, struct lq_error *err)
     if (r->result != NULL) ok = ok && extend(o, json_pack("{s:s}", "pair_id", r->result->pair_id));
     struct cli_feedback f = cli_feedback_sum(r->result);
     if (f.tensors > 0)
-        ok = ok && extend(o, json_pack("{s:{s:I,s:f}}", "feedback", "tensors", (json_int_t)f.tensors, "lowered",
-                                       f.lowered));
+        ok = ok &&
+             extend(o, json_pack("{s:{s:I,s:f}}", "feedback", "tensors", (json_int_t)f.tensors, "lowered", f.lowered));
     ok = ok && extend(o, json_pack("{s:o,s:o}", "halves", halves_to_json(r), "plan", plan_to_json(r)));
     return cli_json_put(finished(o, ok), err);
 }

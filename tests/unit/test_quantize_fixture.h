@@ -70,6 +70,7 @@ struct ask {
     bool vision_only, keep_split;
     uint64_t split_size, memory;
     enum lq_effort effort;
+    enum lq_method method;
 };
 
 /* Opens, plans, quantises. The caller releases `result` after LQ_OK. `first_type`, if given: the first entry's final
@@ -91,7 +92,8 @@ static inline enum lq_status quantize(const struct ask *ask, struct lq_quantize_
                                           .keep_split = ask->keep_split,
                                           .split_size = ask->split_size,
                                           .memory = ask->memory,
-                                          .effort = ask->effort};
+                                          .effort = ask->effort,
+                                          .method = ask->method};
     enum lq_status status = lq_model_open(&model, ask->input, &model_options, err);
     if (status == LQ_OK) status = lq_plan_build(&plan, model, &request, err);
     if (status == LQ_OK) status = lq_quantize(model, plan, &options, result, err);

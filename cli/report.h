@@ -4,7 +4,7 @@
  *
  * The JSON object keeps its shape from version to version; new members may be added:
  *   {
- *     "command", "version", "recipe", "effort", "pair_id"*, "feedback"+: {"tensors", "lowered"},
+ *     "command", "version", "recipe", "effort", "pair_id"*, "feedback"*: {"tensors", "lowered"},
  *     "halves": {
  *       "vision": {"path"*, "paths", "bytes"*, "tensors", "weights", "bytes_before", "bytes_after", "bpw",
  *                  "relative_error"*},
@@ -15,10 +15,11 @@
  *        "output_error_plain"+, "output_error"+, "rows_fed"+, "rows_kept"+, "rows_alone"+, "reason"}, ...
  *     ]
  *   }
- * Members marked * are absent after --dry-run; those marked +, which struct lq_quantize_outcome explains, where no error
- * feedback took part; `lowered` is by how much it lowered the output error, the mean over those tensors. `paths` are all files of the half, `path` is the first of
- * them and `bytes` their size; bytes_before and bytes_after are tensor
- * data; relative_error is the root of the summed squared error over that of the summed squared weights.
+ * Members marked * are absent after --dry-run; those marked + stand with tensors of method "feedback" alone, and struct
+ * lq_quantize_outcome explains them. `lowered` is the share of the output error that error feedback took away, the mean
+ * over the tensors that it was used on. `paths` are all files of the half, `path` is the first of them and `bytes` their
+ * size; bytes_before and bytes_after are tensor data; relative_error is the root of the summed squared error over that of
+ * the summed squared weights.
  */
 #ifndef LQ_CLI_REPORT_H
 #define LQ_CLI_REPORT_H

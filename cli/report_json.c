@@ -99,7 +99,7 @@ enum lq_status cli_report_json(const struct cli_report *r, struct lq_error *err)
     bool ok = o != NULL;
     if (r->result != NULL) ok = ok && extend(o, json_pack("{s:s}", "pair_id", r->result->pair_id));
     struct cli_feedback f = cli_feedback_sum(r->result);
-    if (f.tensors > 0)
+    if (r->result != NULL)
         ok = ok &&
              extend(o, json_pack("{s:{s:I,s:f}}", "feedback", "tensors", (json_int_t)f.tensors, "lowered", f.lowered));
     ok = ok && extend(o, json_pack("{s:o,s:o}", "halves", halves_to_json(r), "plan", plan_to_json(r)));

@@ -20,8 +20,8 @@
 
 #include "runtime/lane.h"
 
-/* Inputs of one product: row i is rows[i * stride] .. + n_columns - 1. Where an input has several rows for each token
- * (a matrix that all heads share), they stand together: n_rows is a multiple of the tokens. */
+/* Inputs of one product: row i is rows[i * stride] .. + n_columns - 1. An input of more dimensions (a matrix that all heads
+ * share) gives a multiple of the tokens' rows, in ggml's order. */
 struct lq_observation {
     const char *weight; /* GGUF's name of the matrix */
     const float *rows;

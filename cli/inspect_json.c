@@ -16,21 +16,6 @@ static bool set(json_t *object, const char *name, json_t *value)
     return json_object_set_new(object, name, value) == 0;
 }
 
-/* Adds the members of `more`, and drops it; false when either is missing. */
-static bool extend(json_t *object, json_t *more)
-{
-    bool done = object != NULL && more != NULL && json_object_update(object, more) == 0;
-    json_decref(more);
-    return done;
-}
-
-static json_t *finished(json_t *json, bool complete)
-{
-    if (complete) return json;
-    json_decref(json);
-    return NULL;
-}
-
 static json_t *real_to_json(double x)
 {
     return isfinite(x) ? json_real(x) : json_null();
@@ -65,7 +50,7 @@ static json_t *elements_to_json(const struct lq_key *key)
     bool ok = list != NULL;
     for (int i = 0; ok && i < MOST_ELEMENTS && lq_key_next(key, &at, &v); i++)
         ok = json_array_append_new(list, value_to_json(&v)) == 0;
-    return finished(list, ok);
+    return cli_json_finished(list, ok);
 }
 
 static json_t *key_to_json(const struct lq_key *key)
@@ -86,7 +71,7 @@ static json_t *keys_to_json(const struct lq_model_half *half, bool all)
         struct lq_key key = lq_key_at(half, i);
         if (all || cli_key_is_short(&key)) ok = set(o, key.name, key_to_json(&key));
     }
-    return finished(o, ok);
+    return cli_json_finished(o, ok);
 }
 
 static double bpw(uint64_t bytes, uint64_t weights)
@@ -106,13 +91,13 @@ static json_t *types_to_json(uint64_t types)
     bool ok = list != NULL;
     for (int t = 0; ok && t < LQ_TYPE_COUNT; t++)
         if (types >> t & 1) ok = json_array_append_new(list, json_string(lq_format_name(t))) == 0;
-    return finished(list, ok);
+    return cli_json_finished(list, ok);
 }
 
 static json_t *role_to_json(int role, const struct lq_role_sum *sum)
 {
     json_t *o = json_pack("{s:s}", "role", lq_role_name((enum lq_role)role));
-    return finished(o, extend(o, sum_to_json(sum)) && set(o, "types", types_to_json(sum->types)));
+    return cli_json_finished(o, cli_json_extend(o, sum_to_json(sum)) && set(o, "types", types_to_json(sum->types)));
 }
 
 static json_t *roles_to_json(const struct lq_role_sum *roles)
@@ -121,7 +106,7 @@ static json_t *roles_to_json(const struct lq_role_sum *roles)
     bool ok = list != NULL;
     for (int role = 0; ok && role < LQ_ROLES; role++)
         if (roles[role].tensors > 0) ok = json_array_append_new(list, role_to_json(role, &roles[role])) == 0;
-    return finished(list, ok);
+    return cli_json_finished(list, ok);
 }
 
 /* Of a half from Hugging Face: none, its folder is the path. */
@@ -131,16 +116,16 @@ static json_t *paths_to_json(const struct lq_model_half *half)
     bool ok = list != NULL;
     for (size_t i = 0; ok && i < half->n_files; i++)
         ok = json_array_append_new(list, cli_json_text(half->files[i].path)) == 0;
-    return finished(list, ok);
+    return cli_json_finished(list, ok);
 }
 
 static json_t *half_to_json(const struct lq_inspection *seen, const struct lq_model_half *half, bool all)
 {
     json_t *o =
         json_pack("{s:o,s:o}", "path", cli_json_text(half->path), "architecture", cli_json_text(half->architecture));
-    bool ok = set(o, "paths", paths_to_json(half)) && extend(o, sum_to_json(&seen->half[half->half])) &&
+    bool ok = set(o, "paths", paths_to_json(half)) && cli_json_extend(o, sum_to_json(&seen->half[half->half])) &&
               set(o, "roles", roles_to_json(seen->role[half->half])) && set(o, "metadata", keys_to_json(half, all));
-    return finished(o, ok);
+    return cli_json_finished(o, ok);
 }
 
 static json_t *halves_to_json(const struct lq_inspection *seen, bool all)
@@ -149,7 +134,7 @@ static json_t *halves_to_json(const struct lq_inspection *seen, bool all)
     bool ok = o != NULL;
     for (int h = 0; ok && h < LQ_HALVES; h++)
         if (seen->model->half[h] != NULL) ok = set(o, cli_half_name(h), half_to_json(seen, seen->model->half[h], all));
-    return finished(o, ok);
+    return cli_json_finished(o, ok);
 }
 
 static json_t *token_to_json(int64_t id)
@@ -170,7 +155,8 @@ static json_t *finding_to_json(const struct lq_finding *f)
     if (f->tensor != NULL)
         ok =
             ok && set(o, "tensor", cli_json_text(f->tensor)) && set(o, "tensors", json_integer((json_int_t)f->tensors));
-    return finished(o, ok && set(o, "text", cli_json_text(f->text)) && set(o, "remedy", cli_json_text(f->remedy)));
+    return cli_json_finished(o, ok && set(o, "text", cli_json_text(f->text)) &&
+                                    set(o, "remedy", cli_json_text(f->remedy)));
 }
 
 static json_t *findings_to_json(const struct lq_inspection *seen)
@@ -179,7 +165,7 @@ static json_t *findings_to_json(const struct lq_inspection *seen)
     bool ok = list != NULL;
     for (size_t i = 0; ok && i < seen->n_findings; i++)
         ok = json_array_append_new(list, finding_to_json(&seen->findings[i])) == 0;
-    return finished(list, ok);
+    return cli_json_finished(list, ok);
 }
 
 static json_t *stats_to_json(const struct lq_weight_stats *s)
@@ -196,7 +182,7 @@ static json_t *shape_to_json(const struct lq_tensor *t)
     bool ok = list != NULL;
     for (uint32_t i = 0; ok && i < t->n_dims && i < 4; i++)
         ok = json_array_append_new(list, json_integer((json_int_t)t->ne[i])) == 0;
-    return finished(list, ok);
+    return cli_json_finished(list, ok);
 }
 
 static json_t *tensor_to_json(const struct lq_tensor *t, const struct lq_weight_stats *stats)
@@ -207,7 +193,7 @@ static json_t *tensor_to_json(const struct lq_tensor *t, const struct lq_weight_
                   shape_to_json(t), "bytes", (json_int_t)t->bytes, "bpw", bpw(t->bytes, t->ne[0] * t->rows));
     bool ok = o != NULL;
     if (stats != NULL && stats->measured) ok = ok && set(o, "weights", stats_to_json(stats));
-    return finished(o, ok);
+    return cli_json_finished(o, ok);
 }
 
 static json_t *tensors_to_json(const struct lq_inspection *seen)
@@ -222,7 +208,7 @@ static json_t *tensors_to_json(const struct lq_inspection *seen)
             ok = json_array_append_new(list, tensor) == 0;
         }
     }
-    return finished(list, ok);
+    return cli_json_finished(list, ok);
 }
 
 enum lq_status cli_inspect_json(const struct lq_inspection *seen, bool all, struct lq_error *err)
@@ -236,5 +222,5 @@ enum lq_status cli_inspect_json(const struct lq_inspection *seen, bool all, stru
     if (seen->tokenizer.present) ok = ok && set(o, "tokenizer", tokenizer_to_json(&seen->tokenizer));
     ok = ok && set(o, "findings", findings_to_json(seen));
     if (all || stats) ok = ok && set(o, "tensors", tensors_to_json(seen));
-    return cli_json_put(finished(o, ok), err);
+    return cli_json_put(cli_json_finished(o, ok), err);
 }

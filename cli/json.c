@@ -41,6 +41,20 @@ json_t *cli_json_text(const char *text)
     return string != NULL ? string : mended_text(text);
 }
 
+bool cli_json_extend(json_t *object, json_t *more)
+{
+    bool done = object != NULL && more != NULL && json_object_update(object, more) == 0;
+    json_decref(more);
+    return done;
+}
+
+json_t *cli_json_finished(json_t *json, bool complete)
+{
+    if (complete) return json;
+    json_decref(json);
+    return NULL;
+}
+
 enum lq_status cli_json_put(json_t *object, struct lq_error *err)
 {
     bool printed = object != NULL && json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0;

@@ -7,13 +7,6 @@
 #include "verify_report.h"
 #include "verify_sums.h"
 
-static json_t *finished(json_t *value, bool complete)
-{
-    if (complete) return value;
-    json_decref(value);
-    return NULL;
-}
-
 static json_t *worst_to_json(const struct lq_tensor *t, const struct lq_verify_tensor *v)
 {
     if (t == NULL || v->worst <= 0) return json_null();
@@ -36,7 +29,7 @@ static json_t *roles_to_json(const struct cli_verify_sum roles[LQ_ROLES])
     for (int role = 0; role < LQ_ROLES && ok; role++)
         if (roles[role].tensors > 0)
             ok = json_object_set_new(o, lq_role_name((enum lq_role)role), sum_to_json(&roles[role])) == 0;
-    return finished(o, ok);
+    return cli_json_finished(o, ok);
 }
 
 static json_t *half_to_json(const struct cli_verify_report *r, const struct cli_verify_sums *s, int half)
@@ -46,7 +39,7 @@ static json_t *half_to_json(const struct cli_verify_report *r, const struct cli_
     ok = ok && json_object_set_new(o, "path", cli_json_text(r->seen->model->half[half]->path)) == 0;
     ok = ok && json_object_set_new(o, "original", cli_json_text(r->original->half[half]->path)) == 0;
     ok = ok && json_object_set_new(o, "roles", roles_to_json(s->role[half])) == 0;
-    return finished(o, ok);
+    return cli_json_finished(o, ok);
 }
 
 static json_t *halves_to_json(const struct cli_verify_report *r)
@@ -57,7 +50,7 @@ static json_t *halves_to_json(const struct cli_verify_report *r)
     for (int h = 0; h < LQ_HALVES && ok; h++)
         if (s->half[h].tensors > 0) ok = json_object_set_new(o, cli_half_name(h), half_to_json(r, s, h)) == 0;
     free(s);
-    return finished(o, ok);
+    return cli_json_finished(o, ok);
 }
 
 static json_t *tensor_to_json(const struct lq_tensor *t, const struct lq_verify_tensor *v)
@@ -78,7 +71,7 @@ static json_t *tensors_to_json(const struct lq_verification *v)
             if (v->tensors[h][i].original != NULL)
                 ok = json_array_append_new(list, tensor_to_json(&half->tensors[i], &v->tensors[h][i])) == 0;
     }
-    return finished(list, ok);
+    return cli_json_finished(list, ok);
 }
 
 static json_t *keys_to_json(const struct lq_verification *v)
@@ -92,7 +85,7 @@ static json_t *keys_to_json(const struct lq_verification *v)
                                 "change", changes[k->change], "expected", k->expected);
         ok = json_array_append_new(list, row) == 0;
     }
-    return finished(list, ok);
+    return cli_json_finished(list, ok);
 }
 
 static json_t *checks_to_json(const struct lq_verification *v)
@@ -105,7 +98,7 @@ static json_t *checks_to_json(const struct lq_verification *v)
                                 states[v->check[c].state], "note", cli_json_text(v->check[c].note));
         ok = json_array_append_new(list, row) == 0;
     }
-    return finished(list, ok);
+    return cli_json_finished(list, ok);
 }
 
 static json_t *findings_to_json(const struct lq_verification *v)
@@ -117,7 +110,7 @@ static json_t *findings_to_json(const struct lq_verification *v)
                                 cli_json_text(v->findings[i].text));
         ok = json_array_append_new(list, row) == 0;
     }
-    return finished(list, ok);
+    return cli_json_finished(list, ok);
 }
 
 static bool set_comparison(json_t *o, const struct cli_verify_report *r)
@@ -134,5 +127,5 @@ enum lq_status cli_verify_json(const struct cli_verify_report *r, struct lq_erro
                           cli_json_text(r->pair), "fine", r->seen->n_findings == 0, "checks", checks_to_json(r->seen),
                           "findings", findings_to_json(r->seen));
     bool ok = o != NULL && (r->against == NULL || set_comparison(o, r));
-    return cli_json_put(finished(o, ok), err);
+    return cli_json_put(cli_json_finished(o, ok), err);
 }

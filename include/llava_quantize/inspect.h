@@ -14,6 +14,7 @@
 #ifndef LLAVA_QUANTIZE_INSPECT_H
 #define LLAVA_QUANTIZE_INSPECT_H
 
+#include "llava_quantize/calibrate.h"
 #include "llava_quantize/model.h"
 
 #ifdef __cplusplus
@@ -123,6 +124,55 @@ struct lq_inspection {
 enum lq_status lq_inspect(struct lq_inspection **out, const struct lq_model *model,
                           const struct lq_inspect_options *options, struct lq_error *err);
 void lq_inspection_free(struct lq_inspection *inspection);
+
+/* ---- statistics files ---- */
+
+enum { LQ_STATS_WORST = 3 };
+
+struct lq_stats_column {
+    uint64_t expert, column;
+    double ratio; /* to the median of its expert's columns */
+};
+
+/* What a statistics file knows of one matrix. Columns are counted over all its experts; a plain matrix is one expert.
+ * Kinds of tokens: 0 of a picture, 1 of text behind a picture, 2 of text without one. */
+struct lq_stats_matrix {
+    const char *name, *input;       /* borrowed; `input`: the matrix under whose name the input that it shares stands */
+    const struct lq_tensor *tensor; /* of the model compared with, or NULL */
+    enum lq_half half;              /* without a model told from the name */
+    uint64_t columns, experts;      /* columns of one expert */
+    double tokens, fewest;          /* of all experts, of the one with the fewest; 0: the file does not say */
+    double kind[3];                 /* tokens of each kind; 0 in llama.cpp's files */
+    uint64_t few;                   /* experts with fewer than 64 tokens: too few */
+    uint64_t dead, outliers;        /* columns that met nothing but zeros; far above the others: see below */
+    double ratio;                   /* of the largest column to the median of its expert's */
+    size_t n_worst;
+    struct lq_stats_column worst[LQ_STATS_WORST]; /* outliers, the largest first */
+    uint64_t moment_bytes;                        /* of the second moments of its input; 0: none */
+};
+
+/* A column is an outlier when the logarithm of its mean square is more than six robust deviations (1.4826 times the
+ * median distance from the median) above the median of its expert's, and itself ten times the median. */
+struct lq_stats_inspection {
+    const struct lq_stats *stats; /* borrowed, as are the model's tensors and paths */
+    const struct lq_model *model; /* NULL: compared with none */
+    bool ours, legacy;            /* made by `calibrate`; the older binary form; neither: llama.cpp's GGUF form */
+    const char *pair;             /* pair id, or "" */
+    uint64_t chunks, done, total; /* chunks as llama.cpp counts; records and windows done of all, 0 in its files */
+    bool uneven;                  /* an unfinished run whose second moments do not count yet */
+    double weights[3];            /* of a token of each kind; 0 in llama.cpp's files */
+    size_t n_datasets, n_matrices, n_missing;
+    char **datasets;                  /* owned */
+    struct lq_stats_matrix *matrices; /* by name */
+    const struct lq_tensor **missing; /* matrices of the model without data, the token embedding apart */
+    uint64_t moment_bytes;            /* of all second moments */
+};
+
+/* `model`: NULL, or one that lq_stats_check has passed. Errors: LQ_ERR_IO, LQ_ERR_FORMAT, LQ_ERR_MEMORY; *out is
+ * untouched then. */
+enum lq_status lq_stats_inspect(struct lq_stats_inspection **out, const struct lq_stats *stats,
+                                const struct lq_model *model, struct lq_error *err);
+void lq_stats_inspection_free(struct lq_stats_inspection *inspection);
 
 /* ---- the missing feature layer ---- */
 

@@ -14,6 +14,11 @@
 #include "llava_quantize/calibrate.h"
 #include "source/source.h"
 
+enum {
+    LQ_STATS_NAME = 64, /* a GGUF tensor's name with its terminator */
+    LQ_STATS_HEAD = 8 + LQ_STATS_NAME,
+};
+
 struct lq_stats_entry {
     char *name;
     uint64_t n, rows;                   /* values; one row for each expert */
@@ -24,8 +29,10 @@ struct lq_stats_entry {
 };
 
 struct lq_stats {
-    char *path, *dataset, *pair; /* pair: "" where the file names none */
+    char *path, *dataset, *pair; /* dataset: the first; pair: "" where the file names none */
     uint64_t chunks;
+    bool ours;   /* more than llama.cpp's form: LQ_STATS_KEY_VERSION is there */
+    bool uneven; /* of an unfinished run whose second moments are of fewer tokens than the rest: they do not count */
     size_t n_entries;
     struct lq_stats_entry *entries;
     struct lq_source *source; /* stays open for what is read on demand; NULL: the older form */
@@ -34,9 +41,11 @@ struct lq_stats {
 /* NULL when absent. */
 const struct lq_stats_entry *lq_stats_find(const struct lq_stats *stats, const char *name);
 /* The tensor "NAME SUFFIX" of our form, or NULL. */
-const struct lq_source_tensor *lq_stats_part(const struct lq_stats *stats, const char *name, const char *suffix);
+const struct lq_source_tensor *lq_stats_tensor(const struct lq_stats *stats, const char *name, const char *suffix);
 enum lq_status lq_stats_no_memory(const struct lq_stats *stats, struct lq_error *err);
 
+/* Whether a file begins so in the older form: its first `n` bytes, at least LQ_STATS_HEAD where it is so long. */
+bool lq_stats_is_legacy(const char *head, size_t n);
 /* Reads the older binary form into `stats`, whose path is set. Errors: LQ_ERR_IO, LQ_ERR_FORMAT, LQ_ERR_MEMORY. */
 enum lq_status lq_stats_load_legacy(struct lq_stats *stats, struct lq_error *err);
 /* Checks what our form adds and links the entries, which are sorted, to those whose input they share. */

@@ -71,6 +71,7 @@ void lq_stats_clean(struct lq_stats_entry *e, const float *counts, bool calls)
         if (!calls) count_tokens(e, r, count);
         for (uint64_t i = 0; i < n; i++) row[i] = says ? row[i] / count : 1;
         if (says) e->dead += clean_row(row, n, mean, calls ? count * tokens_of_call : count);
+        else if (count > 0) e->dead += n;
         any = any || says;
     }
     if (any) return;

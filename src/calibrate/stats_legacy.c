@@ -68,6 +68,15 @@ static enum lq_status take_entry(struct lq_stats *stats, struct cursor *c, struc
     return status;
 }
 
+/* A plausible number of entries, and the first one's name. */
+bool lq_stats_is_legacy(const char *head, size_t n)
+{
+    struct cursor c = {head, n};
+    int32_t entries = 0, length = 0;
+    return take_i32(&c, 1, &entries) && take_i32(&c, 1, &length) && length < LQ_STATS_NAME &&
+           (size_t)length <= c.left && lq_name_is_plain(c.at, (size_t)length);
+}
+
 static enum lq_status parse(struct lq_stats *stats, struct cursor c, struct lq_error *err)
 {
     int32_t n = 0, chunks = 0;

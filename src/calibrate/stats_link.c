@@ -31,7 +31,7 @@ static bool values_of(const struct part *part, const struct lq_stats_entry *e, u
 static enum lq_status check_part(const struct lq_stats *stats, const struct lq_stats_entry *e, const struct part *part,
                                  struct lq_error *err)
 {
-    const struct lq_source_tensor *t = lq_stats_part(stats, e->name, part->suffix);
+    const struct lq_source_tensor *t = lq_stats_tensor(stats, e->name, part->suffix);
     uint64_t expected = 0;
     if (t == NULL) return LQ_OK;
     if (t->type != part->type)
@@ -52,9 +52,9 @@ static enum lq_status check_parts(const struct lq_stats *stats, const struct lq_
     enum lq_status status = LQ_OK;
     for (size_t i = 0; status == LQ_OK && i < sizeof parts / sizeof parts[0]; i++)
         status = check_part(stats, e, &parts[i], err);
-    if (status != LQ_OK || lq_stats_part(stats, e->name, LQ_STATS_HESSIAN) == NULL) return status;
+    if (status != LQ_OK || lq_stats_tensor(stats, e->name, LQ_STATS_HESSIAN) == NULL) return status;
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
-        if (lq_stats_part(stats, e->name, needed[i]) == NULL)
+        if (lq_stats_tensor(stats, e->name, needed[i]) == NULL)
             return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s%s': '%s%s' is missing", stats->path, e->name,
                                 LQ_STATS_HESSIAN, e->name, needed[i]);
     return LQ_OK;
@@ -113,6 +113,17 @@ static enum lq_status check_firsts(const struct lq_stats *stats, struct lq_error
     return LQ_OK;
 }
 
+/* Whether the sums of an unfinished run have come to different places. */
+static bool is_uneven(const struct lq_kvs *kvs)
+{
+    const struct lq_kv *reached = lq_kvs_find(kvs, LQ_STATS_KEY_REACHED);
+    if (reached == NULL) return false;
+    uint64_t size = lq_kv_element_size(reached->element);
+    for (uint64_t i = 1; size > 0 && i < reached->count; i++)
+        if (memcmp(reached->raw, reached->raw + i * size, size) != 0) return true;
+    return size == 0;
+}
+
 static enum lq_status check_version(const struct lq_stats *stats, uint64_t version, struct lq_error *err)
 {
     if (version == LQ_STATS_VERSION) return LQ_OK;
@@ -130,6 +141,8 @@ enum lq_status lq_stats_link(struct lq_stats *stats, struct lq_error *err)
     const struct lq_kv *members = lq_kvs_find(&stats->source->kvs, LQ_STATS_KEY_MEMBERS);
     const struct lq_kv *firsts = lq_kvs_find(&stats->source->kvs, LQ_STATS_KEY_FIRSTS);
     enum lq_status status = check_version(stats, version, err);
+    stats->ours = true;
+    stats->uneven = is_uneven(&stats->source->kvs);
     for (size_t i = 0; status == LQ_OK && i < stats->n_entries; i++)
         status = check_parts(stats, &stats->entries[i], err);
     if (status == LQ_OK && (members == NULL) != (firsts == NULL))

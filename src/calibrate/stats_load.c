@@ -1,11 +1,16 @@
+#include "base/file.h"
 #include "calibrate/stats.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-enum { NAME_SIZE = 64 }; /* a GGUF tensor's name with its terminator */
+/* Of one tensor's sums, a hundred times those of any known model: a file may be sparse and claim more than there is. */
+static const uint64_t most_bytes = UINT64_C(1) << 30;
 
 void lq_stats_free(struct lq_stats *stats)
 {
@@ -30,19 +35,19 @@ enum lq_status lq_stats_no_memory(const struct lq_stats *stats, struct lq_error 
 /* ---- GGUF: NAME.in_sum2 [columns, experts] and NAME.counts [1, experts], both f32 ---- */
 
 /* The name without `suffix`; false when it ends otherwise. */
-static bool stem_of(const char *name, const char *suffix, char stem[NAME_SIZE])
+static bool stem_of(const char *name, const char *suffix, char stem[LQ_STATS_NAME])
 {
     size_t n = strlen(name), m = strlen(suffix);
-    if (n <= m || n >= NAME_SIZE || strcmp(name + n - m, suffix) != 0) return false;
+    if (n <= m || n >= LQ_STATS_NAME || strcmp(name + n - m, suffix) != 0) return false;
     memcpy(stem, name, n - m);
     stem[n - m] = 0;
     return true;
 }
 
-const struct lq_source_tensor *lq_stats_part(const struct lq_stats *stats, const char *name, const char *suffix)
+const struct lq_source_tensor *lq_stats_tensor(const struct lq_stats *stats, const char *name, const char *suffix)
 {
-    char part[2 * NAME_SIZE];
-    if (stats->source == NULL || strlen(name) >= NAME_SIZE) return NULL;
+    char part[2 * LQ_STATS_NAME];
+    if (stats->source == NULL || strlen(name) >= LQ_STATS_NAME) return NULL;
     snprintf(part, sizeof part, "%s%s", name, suffix);
     return lq_source_find(stats->source, part);
 }
@@ -53,6 +58,9 @@ static enum lq_status read_floats(const struct lq_stats *stats, const struct lq_
     if (t->type != LQ_TYPE_F32)
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s': type %s, expected f32", stats->path, t->name,
                             lq_format_name(t->type));
+    if (t->bytes > most_bytes)
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s': %" PRIu64 " bytes, expected at most %" PRIu64,
+                            stats->path, t->name, t->bytes, most_bytes);
     float *v = malloc(t->bytes);
     if (v == NULL) return lq_stats_no_memory(stats, err);
     enum lq_status status = lq_source_read(stats->source, t, 0, t->bytes, v, err);
@@ -66,7 +74,7 @@ static enum lq_status fill_entry(const struct lq_stats *stats, const struct lq_s
                                  struct lq_stats_entry *e, struct lq_error *err)
 {
     float *counts = NULL;
-    const struct lq_source_tensor *t = lq_stats_part(stats, e->name, LQ_STATS_COUNTS);
+    const struct lq_source_tensor *t = lq_stats_tensor(stats, e->name, LQ_STATS_COUNTS);
     if (t == NULL)
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s': '%s%s' is missing", stats->path, sums->name, e->name,
                             LQ_STATS_COUNTS);
@@ -86,8 +94,8 @@ static enum lq_status fill_entry(const struct lq_stats *stats, const struct lq_s
 
 static enum lq_status add_tensor(struct lq_stats *stats, const struct lq_source_tensor *t, struct lq_error *err)
 {
-    char stem[NAME_SIZE];
-    if (stem_of(t->name, LQ_STATS_COUNTS, stem) && lq_stats_part(stats, stem, LQ_STATS_SUMS) == NULL)
+    char stem[LQ_STATS_NAME];
+    if (stem_of(t->name, LQ_STATS_COUNTS, stem) && lq_stats_tensor(stats, stem, LQ_STATS_SUMS) == NULL)
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s': its '%s' is missing", stats->path, t->name,
                             LQ_STATS_SUMS);
     if (!stem_of(t->name, LQ_STATS_SUMS, stem)) return LQ_OK;
@@ -96,17 +104,47 @@ static enum lq_status add_tensor(struct lq_stats *stats, const struct lq_source_
     return e->name != NULL ? fill_entry(stats, t, e, err) : lq_stats_no_memory(stats, err);
 }
 
-static enum lq_status check_type(const struct lq_stats *stats, struct lq_error *err)
+static bool says_imatrix(const struct lq_source *source)
 {
     static const char expected[] = "imatrix";
+    const char *type;
+    size_t length;
+    return lq_kvs_get_string(&source->kvs, "general.type", &type, &length) && length == strlen(expected) &&
+           memcmp(type, expected, length) == 0;
+}
+
+static enum lq_status check_type(const struct lq_stats *stats, struct lq_error *err)
+{
     const char *type = "";
     size_t length = 0;
+    if (says_imatrix(stats->source)) return LQ_OK;
     if (!lq_kvs_get_string(&stats->source->kvs, "general.type", &type, &length))
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: no importance matrix: key 'general.type' is missing", stats->path);
-    if (length == strlen(expected) && memcmp(type, expected, length) == 0) return LQ_OK;
-    bool plain = length < NAME_SIZE && lq_name_is_plain(type, length);
-    return lq_error_set(err, LQ_ERR_FORMAT, "%s: no importance matrix: general.type is '%.*s', expected '%s'",
-                        stats->path, plain ? (int)length : 1, plain ? type : "?", expected);
+    bool plain = length < LQ_STATS_NAME && lq_name_is_plain(type, length);
+    return lq_error_set(err, LQ_ERR_FORMAT, "%s: no importance matrix: general.type is '%.*s', expected 'imatrix'",
+                        stats->path, plain ? (int)length : 1, plain ? type : "?");
+}
+
+static bool is_imatrix(const char *path)
+{
+    struct lq_source *s = NULL;
+    bool is = lq_source_open(&s, path, NULL) == LQ_OK && says_imatrix(s);
+    lq_source_close(s);
+    return is;
+}
+
+/* The content decides. A GGUF whose header is damaged counts as a model: that reader says what is wrong with it. */
+bool lq_stats_is_file(const char *path)
+{
+    char head[LQ_STATS_HEAD];
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return false;
+    size_t n = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 ? (size_t)st.st_size : 0;
+    if (n > sizeof head) n = sizeof head;
+    bool legacy = lq_file_read(fd, path, 0, head, n, NULL) == LQ_OK && lq_stats_is_legacy(head, n);
+    close(fd);
+    return lq_source_is_gguf(path) ? is_imatrix(path) : legacy;
 }
 
 /* In place of what stands in *dst; cut at a zero byte. */
@@ -137,7 +175,7 @@ static enum lq_status read_pair(struct lq_stats *stats, struct lq_error *err)
     const char *id;
     size_t length;
     if (!lq_kvs_get_string(&stats->source->kvs, LQ_STATS_KEY_PAIR, &id, &length) || length == 0) return LQ_OK;
-    if (length < NAME_SIZE && lq_name_is_plain(id, length)) return set_text(stats, &stats->pair, id, length, err);
+    if (length < LQ_STATS_NAME && lq_name_is_plain(id, length)) return set_text(stats, &stats->pair, id, length, err);
     return lq_error_set(err, LQ_ERR_FORMAT, "%s: key '%s' is no pair id", stats->path, LQ_STATS_KEY_PAIR);
 }
 

@@ -82,8 +82,8 @@ const float *lq_stats_importance(const struct lq_stats *stats, const struct lq_t
 static const struct lq_source_tensor *hessian_of(const struct lq_stats *stats, const struct lq_stats_entry *e,
                                                  const struct lq_tensor *t)
 {
-    if (e == NULL || e->rows != t->ne[2] * t->ne[3]) return NULL;
-    return lq_stats_part(stats, e->first->name, LQ_STATS_HESSIAN);
+    if (e == NULL || !stats->ours || stats->uneven || e->rows != t->ne[2] * t->ne[3]) return NULL;
+    return lq_stats_tensor(stats, e->first->name, LQ_STATS_HESSIAN);
 }
 
 const char *lq_stats_input(const struct lq_stats *stats, const struct lq_tensor *tensor)
@@ -96,7 +96,7 @@ const char *lq_stats_input(const struct lq_stats *stats, const struct lq_tensor 
 static enum lq_status read_number(const struct lq_stats *stats, const char *name, const char *suffix, uint64_t at,
                                   double *out, struct lq_error *err)
 {
-    const struct lq_source_tensor *t = lq_stats_part(stats, name, suffix);
+    const struct lq_source_tensor *t = lq_stats_tensor(stats, name, suffix);
     double v = 0;
     enum lq_status status = lq_source_read(stats->source, t, at * sizeof v, sizeof v, &v, err);
     if (status != LQ_OK) return status;

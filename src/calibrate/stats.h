@@ -1,8 +1,8 @@
 /* Statistics in memory: what both forms of imatrix files and ours leave behind once read and cleaned.
  *
  * Enters: a file. Leaves: for each matrix a row of means for each expert, and where second moments stand.
- * Invariants: entries are sorted by name, no name stands twice; means are finite and not negative, and no row of them is
- * zero; every tensor of our form has the shape that its matrix asks for.
+ * Invariants: entries are sorted by name, no name stands twice; means are finite and not negative, and no row of them
+ * is zero; every tensor of our form has the shape that its matrix asks for.
  *
  *     const struct lq_stats_entry *e = lq_stats_find(stats, tensor->name);
  *     if (e != NULL && e->means != NULL) use(e->means, e->rows);

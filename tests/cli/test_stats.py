@@ -145,17 +145,19 @@ class Peer(CliTest):
     def test_ours_reads_llama_imatrix(self):
         """Its values reach the encoders: the bytes of types that ggml encodes for us are llama-quantize's."""
         with open(self.path("text"), "w") as f:
-            f.write("".join(f"The {w} circle is left of the square {i}.\n" for i in range(120) for w in ("red", "blue")))
-        subprocess.run([IMATRIX, "-m", self.halves[0], "-f", "text", "-o", "im.gguf", "-c", "64", "--chunks", "8", "-t", "1"],
-                       check=True, capture_output=True, cwd=self.dir)
-        seen = json.loads(self.check(["inspect", "im.gguf", "--json", "--against", self.halves[0], "--only", "language"]).out)
+            f.writelines(f"The {w} circle is left of square {i}.\n" for i in range(120) for w in ("red", "blue"))
+        subprocess.run([IMATRIX, "-m", self.halves[0], "-f", "text", "-o", "im.gguf", "-c", "64", "--chunks", "8",
+                        "-t", "1"], check=True, capture_output=True, cwd=self.dir)
+        seen = json.loads(self.check(["inspect", "im.gguf", "--json", "--against", self.halves[0], "--only",
+                                      "language"]).out)
         self.assertEqual((seen["format"], seen["chunks"], seen["missing"]), ("imatrix", 8, ["output.weight"]))
         values = read_gguf(self.path("im.gguf"))[1]
         for t in seen["tensors"]:
             sums = np.sort(np.frombuffer(values[t["name"] + ".in_sum2"].data, "<f4"))
             self.assertEqual((t["tokens"], t["few"], t["dead"]), (8 * 64, 0, 0))
             np.testing.assert_allclose(t["ratio"], sums[-1] / sums[len(sums) // 2], rtol=1e-5)
-        self.check(["quantize", self.halves[0], "ours.gguf", "IQ3_XXS", "--imatrix", "im.gguf", "--only", "language", "--quiet"])
+        self.check(["quantize", self.halves[0], "ours.gguf", "IQ3_XXS", "--imatrix", "im.gguf", "--only", "language",
+                    "--quiet"])
         ours = read_gguf(self.path("ours.gguf"))[1]
         theirs = self.peer(self.halves[0], self.path("im.gguf"), "IQ3_XXS")
         same = [n for n, t in ours.items() if t.type == 18]

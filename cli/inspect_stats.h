@@ -15,9 +15,9 @@
  *   }
  * "input" names the tensor under which an input shared by several stands. "tokens" are those of all experts, and
  * "fewest_tokens" those of the expert with the fewest; both are 0 in the older form, which does not tell. "few" counts
- * experts with fewer than 64 tokens, "dead" columns that met nothing but zeros, "outliers" columns whose mean square lies
- * far above the others' (llava_quantize/inspect.h says how far), "worst" the largest of those; "ratio" is the largest
- * column's to the median. "moments_count" is false where an unfinished run left second moments of fewer tokens than the
+ * experts with fewer than 64 tokens, "dead" columns that met nothing but zeros, "outliers" columns whose mean square
+ * lies far above the others' (llava_quantize/inspect.h says how far), "worst" the largest of those; "ratio" is the
+ * largest column's to the median. "moments_count" is false where an unfinished run left second moments of fewer tokens than the
  * rest. Members marked * stand in files that `calibrate` made, ** with --against.
  */
 #ifndef LQ_CLI_INSPECT_STATS_H

@@ -5,6 +5,7 @@
 #include "llava_quantize/codec.h"
 #include "llava_quantize/plan.h"
 #include "llava_quantize/quantize.h"
+#include "weighting.h"
 
 #define AT(member) offsetof(struct cli_job, member)
 
@@ -43,6 +44,18 @@ static const struct cli_option options[] = {
      "the most that is made of statistics: error feedback, where they hold second moments (calibrate --hessian); "
      "importance of columns; or nothing, but for types that demand it; default: feedback",
      CLI_CHOICE, AT(method), 0, 0},
+    {"data", 'd', "FILE",
+     "calibrate first, on these questions about pictures with their answers: LLaVA's conversation JSON, or lines with "
+     "question_id, image, text and answer",
+     CLI_TEXT, AT(data), 0, 0},
+    {"text", 0, "FILE", "calibrate on this plain text too", CLI_TEXT, AT(text), 0, 0},
+    {"limit", 0, "N", "calibrate on N pictures, drawn by --seed, and N windows of the text, at most", CLI_NUMBER,
+     AT(limit), 1, UINT32_MAX},
+    {"seed", 0, "N", "which pictures --limit draws; default: 0", CLI_NUMBER, AT(seed), 0, UINT32_MAX},
+    {"weighting", 0, CLI_WEIGHTING_ARGUMENT, CLI_WEIGHTING_HELP, CLI_TEXT, AT(weighting), 0, 0},
+    {"cap", 0, "X|off", CLI_CAP_HELP, CLI_TEXT, AT(cap), 0, 0},
+    {"save-stats", 0, "FILE", "keep the statistics that --data gave; an interrupted run leaves what it has", CLI_TEXT,
+     AT(save_stats), 0, 0},
     {"split-size", 0, "SIZE",
      "split the language half into files of at most SIZE, such as 500M or 2G (millions or thousand millions of bytes), "
      "called NAME-00001-of-0000N.gguf",
@@ -97,7 +110,28 @@ static void put_details(FILE *out)
     put_types(out);
 }
 
-static int check(const struct cli_job *job)
+static int check_statistics(struct cli_job *job)
+{
+    bool calibrates = job->text != NULL || job->weighting != NULL || job->cap != NULL || job->save_stats != NULL ||
+                      job->limit > 0 || job->seed > 0;
+    if (job->data != NULL && job->stats != NULL)
+        return cli_wrong_use("quantize", "--data and --stats contradict each other");
+    if (job->data == NULL && calibrates)
+        return cli_wrong_use(
+            "quantize",
+            "--text, --limit, --seed, --weighting, --cap and --save-stats say how to calibrate: give --data");
+    if (job->data != NULL && job->dry_run)
+        return cli_wrong_use("quantize", "--dry-run runs no model: 'llava-quantize calibrate --dry-run' tells what "
+                                         "--data would take");
+    if (job->data != NULL && job->only >= 0)
+        return cli_wrong_use("quantize", "--data runs the whole pair, and --only leaves a half out");
+    if (job->method >= 0 && job->method != LQ_METHOD_PLAIN && job->stats == NULL && job->data == NULL)
+        return cli_wrong_use("quantize", "--method %s needs statistics: --stats FILE, or --data FILE",
+                             lq_method_name((enum lq_method)job->method));
+    return cli_weighting_parse(&job->calibrate, "quantize", job->weighting, job->cap);
+}
+
+static int check(struct cli_job *job)
 {
     bool spec = job->spec != NULL || job->vision != NULL || job->language != NULL || job->rules.n > 0;
     if (job->plan != NULL && spec)
@@ -107,11 +141,8 @@ static int check(const struct cli_job *job)
         return cli_wrong_use("quantize", "--plan gives every tensor its shape: it goes with no --no-pad");
     if (job->keep_split && job->split_size > 0)
         return cli_wrong_use("quantize", "--keep-split and --split-size contradict each other");
-    if (job->method >= 0 && job->method != LQ_METHOD_PLAIN && job->stats == NULL)
-        return cli_wrong_use("quantize", "--method %s needs statistics: --stats FILE",
-                             lq_method_name((enum lq_method)job->method));
     if (job->quiet && job->verbose) return cli_wrong_use("quantize", "--quiet and --verbose contradict each other");
-    return CLI_GO;
+    return check_statistics(job);
 }
 
 static int run(int argc, char **argv)
@@ -131,6 +162,7 @@ const struct cli_command cli_quantize = {
     .options = options,
     .details = put_details,
     .example = "llava-quantize quantize demo/model out\n"
-               "llava-quantize demo/model out-q4.gguf q4_k --type language.output=q8_0",
+               "llava-quantize demo/model out-q4.gguf q4_k --type language.output=q8_0\n"
+               "llava-quantize demo/model out-3 3 --data demo/calibration.json --limit 16",
     .run = run,
 };

@@ -7,14 +7,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "job_calibrate.h"
 #include "llava_quantize/quantize.h"
 #include "plan_print.h"
-#include "progress.h"
 #include "report.h"
 
 /* What a run holds on to; all of it owned. */
 struct work {
     struct lq_model *model;
+    struct cli_calibrated calibrated;
     struct lq_stats *stats;
     struct lq_plan *plan;
     struct lq_plan_rule *rules;
@@ -27,6 +28,7 @@ static void release(struct work *w)
     free(w->rule_text);
     lq_plan_free(w->plan);
     lq_stats_free(w->stats);
+    cli_calibrated_release(&w->calibrated);
     lq_model_free(w->model);
 }
 
@@ -53,14 +55,15 @@ static bool has_moments(const struct work *w)
 
 static enum lq_status load_stats(const struct cli_job *job, struct work *w, struct lq_error *err)
 {
-    if (job->stats == NULL) return LQ_OK;
-    enum lq_status status = lq_stats_load(&w->stats, job->stats, err);
+    const char *path = job->data != NULL ? w->calibrated.stats : job->stats;
+    if (path == NULL) return LQ_OK;
+    enum lq_status status = lq_stats_load(&w->stats, path, err);
     if (status == LQ_OK) status = lq_stats_check(w->stats, w->model, err);
     if (status == LQ_OK && job->method == LQ_METHOD_FEEDBACK && !has_moments(w))
         return lq_error_set(err, LQ_ERR_USAGE,
                             "%s: holds no second moments, which --method feedback needs; 'llava-quantize calibrate "
                             "--hessian' gathers them",
-                            job->stats);
+                            path);
     return status;
 }
 
@@ -107,6 +110,50 @@ static enum lq_status make_plan(const struct cli_job *job, struct work *w, struc
     };
     if (job->plan != NULL) return lq_plan_load(&w->plan, job->plan, w->model, &request, err);
     return lq_plan_build(&w->plan, w->model, &request, err);
+}
+
+static struct lq_quantize_options options_of(const struct cli_job *job, const struct work *w)
+{
+    return (struct lq_quantize_options){
+        .output = job->output,
+        .force = job->force,
+        .keep_split = job->keep_split,
+        .split_size = job->split_size,
+        .threads = job->threads,
+        .effort = (enum lq_effort)job->effort,
+        .memory = job->memory,
+        .stats = w->stats,
+        .method = job->method < 0 ? LQ_METHOD_FEEDBACK : (enum lq_method)job->method,
+    };
+}
+
+/* Before a calibration, what can be found wrong with the request without it: types that demand importance apart. */
+static enum lq_status check_request(const struct cli_job *job, struct work *w, struct lq_error *err)
+{
+    struct lq_error why = {0};
+    struct lq_quantize_options options = options_of(job, w);
+    struct lq_quantize_file *files = NULL;
+    size_t n = 0;
+    enum lq_status status = make_plan(job, w, &why);
+    if (status == LQ_ERR_UNSUPPORTED) return LQ_OK;
+    if (status == LQ_OK) status = lq_quantize_files(&files, &n, w->model, w->plan, &options, &why);
+    for (size_t i = 0; status == LQ_OK && i < n; i++)
+        if (!job->force && access(files[i].path, F_OK) == 0)
+            status = lq_error_set(&why, LQ_ERR_USAGE, "%s: already exists; --force replaces it", files[i].path);
+    lq_quantize_files_free(files, n);
+    lq_plan_free(w->plan);
+    w->plan = NULL;
+    return status == LQ_OK ? LQ_OK : lq_error_set(err, status, "%s", why.message);
+}
+
+static enum lq_status calibrate(const struct cli_job *job, struct work *w, struct lq_error *err)
+{
+    if (job->data == NULL) return LQ_OK;
+    enum lq_status status = check_request(job, w, err);
+    if (status == LQ_OK) status = cli_calibrate_first(&w->calibrated, job, w->model, err);
+    if (status == LQ_ERR_CANCELLED && job->save_stats == NULL)
+        lq_error_set(err, status, "interrupted; nothing was written");
+    return status;
 }
 
 /* A model's file is never replaced by a plan, not even by --force: outputs are such files, and inputs may be. */
@@ -158,25 +205,11 @@ static enum lq_status prepare(const struct cli_job *job, struct work *w, struct 
     enum lq_status status = read_rules(job, w, err);
     if (status == LQ_OK) status = check_plan_target(job, err);
     if (status == LQ_OK) status = open_model(job, w, err);
+    if (status == LQ_OK) status = calibrate(job, w, err);
     if (status == LQ_OK) status = load_stats(job, w, err);
     if (status == LQ_OK) status = make_plan(job, w, err);
     if (status == LQ_OK && w->plan->note[0] != '\0' && !job->quiet) fprintf(stderr, "%s\n", w->plan->note);
     return status;
-}
-
-static struct lq_quantize_options options_of(const struct cli_job *job, const struct work *w)
-{
-    return (struct lq_quantize_options){
-        .output = job->output,
-        .force = job->force,
-        .keep_split = job->keep_split,
-        .split_size = job->split_size,
-        .threads = job->threads,
-        .effort = (enum lq_effort)job->effort,
-        .memory = job->memory,
-        .stats = w->stats,
-        .method = job->method < 0 ? LQ_METHOD_FEEDBACK : (enum lq_method)job->method,
-    };
 }
 
 static enum lq_status show_plan(const struct cli_job *job, const struct work *w, struct lq_error *err)
@@ -197,7 +230,7 @@ static enum lq_status show_plan(const struct cli_job *job, const struct work *w,
     return status;
 }
 
-static enum cli_verbosity verbosity_of(const struct cli_job *job)
+enum cli_verbosity cli_job_verbosity(const struct cli_job *job)
 {
     return job->quiet ? CLI_QUIET : job->verbose ? CLI_VERBOSE : CLI_NORMAL;
 }
@@ -206,7 +239,7 @@ static enum lq_status write_pair(const struct cli_job *job, const struct work *w
                                  struct lq_error *err)
 {
     struct cli_progress progress;
-    cli_progress_init(&progress, verbosity_of(job), w->plan);
+    cli_progress_init(&progress, cli_job_verbosity(job), w->plan);
     struct lq_quantize_options options = options_of(job, w);
     options.hooks = &progress.hooks;
     enum lq_status status = lq_quantize(w->model, w->plan, &options, result, err);

@@ -7,15 +7,20 @@
 #define LQ_CLI_JOB_H
 
 #include "command.h"
+#include "llava_quantize/gather.h"
+#include "progress.h"
 
 struct cli_job {
     const char *command; /* its name, for messages and JSON */
     const char *input, *output;
     const char *spec; /* bits, type, file type or recipe; NULL: the default */
     const char *vision, *language, *mmproj, *stats, *plan, *save_plan;
-    struct cli_list rules; /* "PATTERN=TYPE" */
-    int only;              /* enum lq_half, or -1 */
-    uint32_t threads;
+    const char *data, *text, *weighting, *cap,
+        *save_stats;                       /* what to calibrate on, how, and where to keep the result */
+    struct lq_calibrate_options calibrate; /* weighting and cap, read */
+    struct cli_list rules;                 /* "PATTERN=TYPE" */
+    int only;                              /* enum lq_half, or -1 */
+    uint32_t threads, limit, seed;
     uint64_t split_size; /* bytes; 0: one file for each half */
     uint64_t memory;     /* bytes; 0: the library's default */
     int effort;          /* enum lq_effort */
@@ -26,5 +31,6 @@ struct cli_job {
 };
 
 int cli_job_run(const struct cli_job *job);
+enum cli_verbosity cli_job_verbosity(const struct cli_job *job);
 
 #endif

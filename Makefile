@@ -72,6 +72,8 @@ bench: all
 	@LQ_BIN=$(BUILD)/llava-quantize $(PYTHON) -B tests/bench/verify.py
 	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$(LLAMA_TOOLS)/bin" $(PYTHON) -B tests/bench/encoding.py $(BUILD)/quality
 	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$(LLAMA_TOOLS)/bin" $(PYTHON) -B tests/bench/quality.py $(BUILD)/quality
+	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$(LLAMA_TOOLS)/bin" $(PYTHON) -B tests/bench/calibrated.py \
+		$(BUILD)/calibrated
 
 asan:
 	@tools/packages.sh build test

@@ -66,11 +66,11 @@ def file_types():
     return [kind for kind in KIND.findall(done.stdout + done.stderr) if kind not in LEFT_OUT]
 
 
-def try_peer(source, kind, folder):
+def try_peer(source, kind, folder, *more):
     """Path of one half quantised by llama-quantize; None where it aborts, or refuses for want of importance data."""
     path = os.path.join(folder, f"{kind}-{os.path.basename(source)}")
     recipe = f"llava_quantize.recipe=str:{kind}"  # else it would keep what the F16 file says of itself
-    done = subprocess.run([peer(), "--override-kv", recipe, source, path, kind], stdout=subprocess.DEVNULL,
+    done = subprocess.run([peer(), "--override-kv", recipe, *more, source, path, kind], stdout=subprocess.DEVNULL,
                           stderr=subprocess.DEVNULL, check=False)
     return path if done.returncode == 0 else None
 
@@ -116,10 +116,10 @@ def result_path(options, pair):
     return os.path.join(options.folder, "results", os.path.basename(pair.files["language"])[:-5] + ".json")
 
 
-def evaluate(options, pair, original):
+def evaluate(options, pair, original, *more):
     """The result of `eval`, which stays in the folder of results."""
     command = [os.environ["LQ_BIN"], "eval", pair.files["language"], "--against", original.files["language"],
-               "--data", options.data, "--json"]
+               "--data", options.data, "--json", *more]
     command += ["--text", options.text] if options.text else []
     command += ["--limit", options.limit] if options.limit else []
     print(f"evaluating {pair.maker}{pair.name}", file=sys.stderr)

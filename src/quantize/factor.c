@@ -126,9 +126,15 @@ static bool factor_square(double *a, size_t n)
     return true;
 }
 
-static void to_floats(const double *src, size_t n, float *dst)
+/* Keeps n rows of the panel in hand, from row `first` on. */
+static void keep_rows(const struct making *m, size_t first, size_t n)
 {
-    for (size_t i = 0; i < n; i++) dst[i] = (float)src[i];
+    size_t width = lq_panel_width(m->factor, m->panel), height = lq_panel_height(m->factor, m->panel);
+    const double *rows = m->lower[m->panel] + first * width;
+    for (size_t k = 0; k < width; k++) {
+        float *column = m->factor->upper[m->panel] + k * height + first;
+        for (size_t i = 0; i < n; i++) column[i] = (float)rows[i * width + k];
+    }
 }
 
 /* Item: some rows below the panel's square. */
@@ -142,7 +148,7 @@ static enum lq_status solve_stripe(void *data, size_t item, unsigned worker, str
     double *stripe = m->lower[m->panel] + (width + row) * width;
     cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, (int)n, (int)width, 1,
                 m->lower[m->panel], (int)width, stripe, (int)width);
-    to_floats(stripe, n * width, m->factor->lower[m->panel] + (width + row) * width);
+    keep_rows(m, width + row, n);
     return LQ_OK;
 }
 
@@ -171,9 +177,9 @@ static enum lq_status factor_panel(struct making *m, struct lq_error *err)
     struct lq_factor *f = m->factor;
     size_t width = lq_panel_width(f, m->panel), below = f->columns - m->panel * LQ_PANEL - width;
     if (!factor_square(m->lower[m->panel], width)) return LQ_ERR_UNSUPPORTED;
-    f->lower[m->panel] = malloc(entries(f, m->panel) * sizeof(float));
-    if (f->lower[m->panel] == NULL) return LQ_ERR_MEMORY;
-    to_floats(m->lower[m->panel], width * width, f->lower[m->panel]);
+    f->upper[m->panel] = malloc(entries(f, m->panel) * sizeof(float));
+    if (f->upper[m->panel] == NULL) return LQ_ERR_MEMORY;
+    keep_rows(m, 0, width);
     enum lq_status status = lq_pool_run(m->threads, (below + STRIPE - 1) / STRIPE, solve_stripe, m, err);
     if (status == LQ_OK) status = lq_pool_run(m->threads, f->panels - m->panel - 1, update_panel, m, err);
     free(m->lower[m->panel]);
@@ -192,8 +198,8 @@ static void drop_panels(const struct lq_factor *f, double **lower)
 static void drop_result(struct lq_factor *f)
 {
     for (size_t p = 0; p < f->panels; p++) {
-        free(f->lower[p]);
-        f->lower[p] = NULL;
+        free(f->upper[p]);
+        f->upper[p] = NULL;
     }
 }
 
@@ -233,7 +239,7 @@ static enum lq_status factor(struct making *m, const struct lq_factor_terms *ter
     }
     for (size_t p = 0; p < f->columns && status == LQ_OK; p++) {
         size_t panel = p / LQ_PANEL, k = p % LQ_PANEL;
-        float own = f->lower[panel][k * lq_panel_width(f, panel) + k];
+        float own = f->upper[panel][k * lq_panel_height(f, panel) + k];
         f->conditional[f->order[p]] = own * own;
     }
     return status;
@@ -255,10 +261,10 @@ enum lq_status lq_factor_make(struct lq_factor **out, const float *hessian, cons
     f->order = malloc(f->columns * sizeof *f->order);
     f->diagonal = calloc(f->columns, sizeof *f->diagonal);
     f->conditional = malloc(f->columns * sizeof *f->conditional);
-    f->lower = calloc(f->panels, sizeof *f->lower);
+    f->upper = calloc(f->panels, sizeof *f->upper);
     m.factor = f;
     m.lower = calloc(f->panels, sizeof *m.lower);
-    if (!f->order || !f->diagonal || !f->conditional || !f->lower || !m.lower) goto done;
+    if (!f->order || !f->diagonal || !f->conditional || !f->upper || !m.lower) goto done;
     for (size_t c = 0; c < f->n; c++) f->diagonal[c] = at(hessian, c, c);
     status = factor(&m, terms, err);
 done:
@@ -272,8 +278,8 @@ done:
 void lq_factor_free(struct lq_factor *f)
 {
     if (f == NULL) return;
-    if (f->lower != NULL) drop_result(f);
-    free(f->lower);
+    if (f->upper != NULL) drop_result(f);
+    free(f->upper);
     free(f->order);
     free(f->diagonal);
     free(f->conditional);

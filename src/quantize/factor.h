@@ -1,8 +1,8 @@
 /* What a factor is made of, for those who solve with it.
  *
  * Columns stand in an order of their own, in which blocks, and groups of LQ_GROUP columns within them, stay together;
- * "position" means a place in it. The factor's columns are kept in panels, each with the rows from its first one down:
- * row i of panel p is position p * LQ_PANEL + i, its entries are that row's of L; right of the diagonal are zeros.
+ * "position" means a place in it. Panel p holds the columns of L at positions from p * LQ_PANEL on, each from the panel's
+ * first position down, one behind the other: rows of L', with zeros left of the diagonal.
  */
 #ifndef LQ_QUANTIZE_FACTOR_H
 #define LQ_QUANTIZE_FACTOR_H
@@ -18,10 +18,16 @@ struct lq_factor {
     double added;       /* to each diagonal element of H */
     double share;       /* the same, of their mean */
     uint32_t *order;    /* the column at each position */
-    float **lower;      /* panels */
+    float **upper;      /* panels */
     float *diagonal;    /* of H, by column */
     float *conditional; /* L_ii^2, by column: what an error costs once later ones are made up for */
 };
+
+/* Numbers in one of a panel's columns of L. */
+static inline size_t lq_panel_height(const struct lq_factor *f, size_t panel)
+{
+    return f->columns - panel * LQ_PANEL;
+}
 
 static inline size_t lq_panel_width(const struct lq_factor *f, size_t panel)
 {

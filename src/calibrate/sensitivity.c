@@ -202,15 +202,16 @@ static enum lq_status pass(struct run *run, int kind, struct lq_error *err)
     return status;
 }
 
-/* A record tells nothing where a disturbance is lost in rounding. */
+/* A record tells nothing where a disturbance is lost in rounding, or shows where no probability was. */
 static enum lq_status passes(struct run *run, struct lq_error *err)
 {
     struct trial *t = run->trial;
     const double tokens[KINDS] = {(double)lq_view_tokens(run->view), (double)(run->dialogue.n_text - 1)};
     enum lq_status status = pass(run, NONE, err);
     for (int k = 0; k < KINDS && status == LQ_OK; k++) status = pass(run, k, err);
-    if (status != LQ_OK || !(run->divergence[LQ_KIND_PICTURE] > 0) || !(run->divergence[LQ_KIND_AFTER] > 0))
-        return status;
+    for (int k = 0; k < KINDS && status == LQ_OK; k++)
+        if (!(run->divergence[k] > 0) || isinf(run->divergence[k])) return LQ_OK;
+    if (status != LQ_OK) return status;
     for (int k = 0; k < KINDS; k++) t->logs[k] += log(run->divergence[k] / tokens[k]);
     t->n_used++;
     return LQ_OK;

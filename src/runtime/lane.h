@@ -5,8 +5,8 @@
  * Invariants: a lane is a context of its own over the runtime's weights; sequences are 0 .. sequences-1 and each keeps
  * its own positions; sequences that were forked share their beginning's memory; the picture's embeddings need not come
  * from the same runtime as the lane. Lanes of one runtime, and runtimes, must not run at the same time. A token's time
- * grows with the cells in use, those of other sequences included: beyond one or two thousand, company costs more than it
- * saves.
+ * grows with the cells in use, those of other sequences included: beyond one or two thousand, company costs more than
+ * it saves.
  *
  *     struct lq_view *view = NULL;
  *     struct lq_lane *lane = NULL;
@@ -67,8 +67,8 @@ uint32_t lq_lane_cells(const struct lq_lane *lane);
 /* Forgets all sequences. */
 void lq_lane_clear(struct lq_lane *lane);
 /* Appends each item to its sequence, in one go. Errors: LQ_ERR_USAGE when the cells do not suffice, after which nothing
- * has changed; LQ_ERR_RUNTIME (also for logits that are no numbers) and LQ_ERR_CANCELLED, after which all sequences are empty.
- */
+ * has changed; LQ_ERR_RUNTIME (also for logits that are no numbers) and LQ_ERR_CANCELLED, after which all sequences are
+ * empty. */
 enum lq_status lq_lane_feed(struct lq_lane *lane, const struct lq_lane_item *items, size_t n, struct lq_error *err);
 /* False for a picture that the model must decode at once and that is larger than the lane was opened for. */
 bool lq_lane_takes(const struct lq_lane *lane, const struct lq_view *view);

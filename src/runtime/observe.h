@@ -20,8 +20,8 @@
 
 #include "runtime/lane.h"
 
-/* Inputs of one product: row i is rows[i * stride] .. + n_columns - 1. An input of more dimensions (a matrix that all heads
- * share) gives a multiple of the tokens' rows, in ggml's order. */
+/* Inputs of one product: row i is rows[i * stride] .. + n_columns - 1. An input of more dimensions (a matrix that all
+ * heads share) gives a multiple of the tokens' rows, in ggml's order. */
 struct lq_observation {
     const char *weight; /* GGUF's name of the matrix */
     const float *rows;
@@ -51,8 +51,8 @@ struct lq_observer {
  * NULL: none. */
 enum lq_status lq_runtime_open_observed(struct lq_runtime **out, const struct lq_runtime_options *options,
                                         const struct lq_observer *observer, struct lq_error *err);
-/* Puts other numbers in the place of rows of a matrix, rounded to its own type (f32, f16 or bf16). Views that were opened
- * before keep their embeddings. Only matrices that have been computed with since the runtime was opened are known.
+/* Puts other numbers in the place of rows of a matrix, rounded to its own type (f32, f16 or bf16). Views that were
+ * opened before keep their embeddings. Only matrices that have been computed with since the runtime was opened are known.
  * Errors: LQ_ERR_USAGE (not known, rows outside, a mapped runtime), LQ_ERR_UNSUPPORTED (a quantised matrix). */
 enum lq_status lq_runtime_replace(struct lq_runtime *rt, const char *weight, uint64_t first_row, uint64_t n_rows,
                                   const float *rows, struct lq_error *err);

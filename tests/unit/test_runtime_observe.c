@@ -1,5 +1,5 @@
-/* Observing the demo pair: every matrix's inputs, once and whole, without a change to what is computed; and weights put in
- * the place of others. */
+/* Observing the demo pair: every matrix's inputs, once and whole, without a change to what is computed; and weights put
+ * in the place of others. */
 #include "llava_quantize.h"
 #include "runtime/dialogue.h"
 #include "runtime/lane.h"

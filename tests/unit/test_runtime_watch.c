@@ -1,5 +1,5 @@
-/* The callback behind observers: products of other families than the demo's, recomputed from what was seen, and inputs of
- * every layout that ggml multiplies. */
+/* The callback behind observers: products of other families than the demo's, recomputed from what was seen, and inputs
+ * of every layout that ggml multiplies. */
 #include "llava_quantize.h"
 #include "runtime/dialogue.h"
 #include "runtime/lane.h"

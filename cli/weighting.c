@@ -9,7 +9,7 @@
 static const struct {
     const char *name;
     enum lq_weighting weighting;
-} names[] = {{"counts", LQ_WEIGHTING_COUNTS}, {"equal", LQ_WEIGHTING_EQUAL}};
+} names[] = {{"counts", LQ_WEIGHTING_COUNTS}, {"equal", LQ_WEIGHTING_EQUAL}, {"measured", LQ_WEIGHTING_MEASURED}};
 
 /* A number from 0 on; NULL when there is none. */
 static const char *read_number(double *out, const char *text)

@@ -4,9 +4,12 @@
 #include "calibrate/gather_pass.h"
 #include "calibrate/gather_rates.h"
 #include "calibrate/kind_weights.h"
+#include "calibrate/sensitivity.h"
 #include "write/layout.h"
 
 #define USUAL_MEMORY UINT64_C(2000000000)
+
+enum { TRIAL_RECORDS = 32, TRIAL_SEED = 1 }; /* for measuring how much kinds of tokens count */
 
 /* ---- hooks: a step that has begun is finished ---- */
 
@@ -30,6 +33,16 @@ static enum lq_status check(const struct lq_calibrate_options *o, struct lq_erro
     if (o->language == NULL || o->mmproj == NULL || o->data == NULL)
         return lq_error_set(err, LQ_ERR_USAGE, "calibrating takes both halves of a pair, and a data set");
     return LQ_OK;
+}
+
+/* Before the pair is opened: measuring opens it too, and two in memory would be too many. */
+static enum lq_status measure_kinds(struct lq_calibration *c, struct lq_error *err)
+{
+    const struct lq_calibrate_options *o = &c->options;
+    const struct lq_runtime_options runtime = {
+        .language = o->language, .mmproj = o->mmproj, .threads = o->threads, .hooks = &c->hooks};
+    if (o->weighting != LQ_WEIGHTING_MEASURED) return LQ_OK;
+    return lq_sensitivity_measure(c->options.ratio, &runtime, o->data, TRIAL_RECORDS, TRIAL_SEED, err);
 }
 
 static enum lq_status open_output(struct lq_calibration *c, struct lq_error *err)
@@ -179,11 +192,12 @@ static enum lq_status plan(struct lq_calibration *c, struct lq_error *err)
 static enum lq_status open_all(struct lq_calibration *c, struct lq_error *err)
 {
     enum lq_status status = open_output(c, err);
+    if (status == LQ_OK) status = measure_kinds(c, err);
     if (status == LQ_OK) status = open_pair(c, err);
     if (status == LQ_OK) status = read_course(c, err);
     if (status == LQ_OK) status = take_census(c, err);
     if (status == LQ_OK) status = make_sums(c, err);
-    c->bench.threads = lq_runtime_used(c->rt).threads;
+    if (status == LQ_OK) c->bench.threads = lq_runtime_used(c->rt).threads;
     if (status == LQ_OK) status = lq_terms_text(&c->terms, c, err);
     if (status == LQ_OK && c->options.resume && c->output != NULL) status = lq_stats_resume(c, err);
     return status == LQ_OK ? plan(c, err) : status;

@@ -39,28 +39,33 @@ static uint64_t fixed_bytes(const struct lq_passes_terms *t, const struct lq_pas
     return p->sums + workers + 2 * band;
 }
 
-static enum lq_status too_small(const struct lq_passes_terms *t, const char *what, const char *name, uint64_t needed,
-                                struct lq_error *err)
+/* The input that takes most in a pass of its own must fit. */
+static enum lq_status check_memory(const struct lq_passes_terms *t, bool spilled, uint64_t fixed, struct lq_error *err)
 {
-    return lq_error_set(err, LQ_ERR_USAGE,
-                        "%.1f MB of memory are too little: %s%s%s take %.1f MB; give --memory %lluM or more",
-                        (double)t->memory / 1e6, what, *name == '\0' ? "" : " of ", name, (double)needed / 1e6,
-                        (unsigned long long)(needed / 1000000 + 1));
+    const struct lq_input *largest = NULL;
+    for (size_t i = 0; i < t->census->n; i++) {
+        const struct lq_input *input = &t->census->inputs[i];
+        if (t->wanted[i] && (largest == NULL || cost(input, spilled) > cost(largest, spilled))) largest = input;
+    }
+    uint64_t needed = fixed + (largest == NULL ? 0 : cost(largest, spilled));
+    if (needed <= t->memory) return LQ_OK;
+    return lq_error_set(
+        err, LQ_ERR_USAGE, "%.1f MB of memory are too little: all sums%s%s take %.1f MB; give --memory %lluM or more",
+        (double)t->memory / 1e6, largest == NULL ? "" : ", and work on the second moments of ",
+        largest == NULL ? "" : largest->first->name, (double)needed / 1e6, (unsigned long long)(needed / 1000000 + 1));
 }
 
 /* Fills p->of, p->n and p->memory for one way. */
 static enum lq_status assign(const struct lq_passes_terms *t, struct lq_passes *p, struct lq_error *err)
 {
-    uint64_t fixed = fixed_bytes(t, p, true), in_pass = 0, most = 0;
-    if (!p->spilled && p->whole <= t->memory) fixed = fixed_bytes(t, p, false);
-    if (fixed > t->memory) return too_small(t, "sums and what one input is worked on with", "", fixed, err);
+    bool whole = !p->spilled && p->whole <= t->memory;
+    uint64_t fixed = fixed_bytes(t, p, !whole), in_pass = 0, most = 0;
+    enum lq_status status = check_memory(t, p->spilled, fixed, err);
+    if (status != LQ_OK) return status;
     p->n = 1;
     for (size_t i = 0; i < t->census->n; i++) {
-        const struct lq_input *input = &t->census->inputs[i];
+        uint64_t more = cost(&t->census->inputs[i], p->spilled);
         if (!t->wanted[i]) continue;
-        uint64_t more = cost(input, p->spilled);
-        if (more > t->memory - fixed)
-            return too_small(t, "sums and the second moments of the input", input->first->name, fixed + more, err);
         if (in_pass > 0 && in_pass + more > t->memory - fixed) {
             p->n++;
             in_pass = 0;
@@ -154,8 +159,8 @@ static enum lq_status plan_way(struct lq_passes *p, const struct lq_passes_terms
 enum lq_status lq_passes_plan(struct lq_passes *out, const struct lq_passes_terms *terms, struct lq_error *err)
 {
     struct lq_passes in_memory = {0}, on_disk = {0};
-    bool first = plan_way(&in_memory, terms, false, err) == LQ_OK;
-    enum lq_status status = plan_way(&on_disk, terms, true, first ? NULL : err);
+    bool first = plan_way(&in_memory, terms, false, NULL) == LQ_OK;
+    enum lq_status status = plan_way(&on_disk, terms, true, err);
     bool better = first && (status != LQ_OK || in_memory.seconds <= on_disk.seconds);
     struct lq_passes *best = better ? &in_memory : &on_disk;
     if (better || status == LQ_OK) {

@@ -48,15 +48,28 @@ static enum lq_status malformed(const struct lq_stats *stats, size_t entry, stru
                         stats->path, entry);
 }
 
+/* A name that a GGUF tensor could have. */
+static bool is_name_next(struct cursor c)
+{
+    int32_t length = 0;
+    return take_i32(&c, 1, &length) && length < LQ_STATS_NAME && (size_t)length <= c.left &&
+           lq_name_is_plain(c.at, (size_t)length);
+}
+
+static char *take_name(struct cursor *c)
+{
+    return is_name_next(*c) ? take_text(c, 1) : NULL;
+}
+
 /* Values are means times calls; without calls they are taken as they stand, as llama-quantize does. */
 static enum lq_status take_entry(struct lq_stats *stats, struct cursor *c, struct lq_error *err)
 {
     int32_t calls = 0, n = 0;
     size_t number = stats->n_entries;
     struct lq_stats_entry *e = &stats->entries[stats->n_entries++];
-    e->name = take_text(c, 1);
-    if (e->name == NULL || !lq_name_is_plain(e->name, strlen(e->name)) || !take_i32(c, INT32_MIN, &calls) ||
-        !take_i32(c, 1, &n) || (size_t)n > c->left / sizeof *e->means)
+    e->name = take_name(c);
+    if (e->name == NULL || !take_i32(c, INT32_MIN, &calls) || !take_i32(c, 1, &n) ||
+        (size_t)n > c->left / sizeof *e->means)
         return malformed(stats, number, err);
     e->n = (uint64_t)n;
     e->rows = 1;
@@ -72,9 +85,8 @@ static enum lq_status take_entry(struct lq_stats *stats, struct cursor *c, struc
 bool lq_stats_is_legacy(const char *head, size_t n)
 {
     struct cursor c = {head, n};
-    int32_t entries = 0, length = 0;
-    return take_i32(&c, 1, &entries) && take_i32(&c, 1, &length) && length < LQ_STATS_NAME &&
-           (size_t)length <= c.left && lq_name_is_plain(c.at, (size_t)length);
+    int32_t entries = 0;
+    return take_i32(&c, 1, &entries) && is_name_next(c);
 }
 
 static enum lq_status parse(struct lq_stats *stats, struct cursor c, struct lq_error *err)

@@ -40,9 +40,9 @@ static enum lq_status check_part(const struct lq_stats *stats, const struct lq_s
     uint64_t found = t->bytes / lq_format_get(part->type)->bytes;
     if (values_of(part, e, &expected) && found == expected) return LQ_OK;
     return lq_error_set(err, LQ_ERR_FORMAT,
-                        "%s: tensor '%s': %" PRIu64 " values, expected %" PRIu64 " for %" PRIu64 " experts of %" PRIu64
-                        " columns",
-                        stats->path, t->name, found, expected, e->rows, e->n / e->rows);
+                        "%s: tensor '%s': %" PRIu64 " values, expected %" PRIu64 " for %" PRIu64 " columns and %" PRIu64
+                        " expert%s",
+                        stats->path, t->name, found, expected, e->n / e->rows, e->rows, e->rows == 1 ? "" : "s");
 }
 
 /* Where second moments are, their weight must be known. */

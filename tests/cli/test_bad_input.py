@@ -11,7 +11,8 @@ import numpy as np
 
 from bad_files import GGUF, SAFETENSORS
 from harness import CliTest, snapshot
-from models import F16, Shape, Tensor, field, hf_name, random_weights, tokenizer, write_llava, write_pair
+from models import (F16, Shape, Tensor, field, hf_name, random_weights, read_gguf, tokenizer, write_gguf, write_llava,
+                    write_pair)
 
 LAYER = "language_model.model.layers.0."
 TOWER = "vision_tower.vision_model.encoder.layers.0."
@@ -307,6 +308,45 @@ class Requests(Cases):
         for name in ("gone", "in", "text", "empty", "in/tiny.gguf"):
             self.refuse(name, ["in", "out", "q4_0", "--imatrix", name])
         self.compare("bad-imatrix.txt")
+
+    def test_statistics(self):
+        """Of the pair in hand, but for one thing."""
+        def numbers(array, kind="<f4"):
+            array = np.asarray(array, kind)
+            return Tensor(0 if kind == "<f4" else 28, (len(array), 1), array.tobytes())
+
+        name, other = "blk.0.attn_q.weight", "blk.0.attn_k.weight"
+        own = "llava_quantize.statistics."
+        keys = {"general.type": "imatrix", own + "version": 1, own + "pair": "",
+                own + "members": [other], own + "firsts": [name]}
+        good = {name + ".in_sum2": numbers(np.ones(64)), name + ".counts": numbers([100]),
+                other + ".in_sum2": numbers(np.ones(64)), other + ".counts": numbers([100]),
+                name + ".hessian": numbers(np.ones(64 * 65 // 2)), name + ".weighted": numbers(np.ones(65), "<f8"),
+                name + ".spread": numbers([1, 1], "<f8")}
+        odd = np.ones(64 * 65 // 2)
+        odd[70] = np.nan
+        cases = {
+            "not a number": ({}, {name + ".in_sum2": numbers([*np.ones(63), np.nan])}),
+            "negative": ({}, {name + ".counts": numbers([-5])}),
+            "another model's": ({}, {other + ".in_sum2": numbers(np.ones(96)), name + ".in_sum2": numbers(np.ones(96)),
+                                     name + ".hessian": numbers(np.ones(96 * 97 // 2)),
+                                     name + ".weighted": numbers(np.ones(97), "<f8")}),
+            "no tensor of the model": ({own + "members": ["blk.77.attn_k.weight"], own + "firsts": ["blk.77.attn_q.weight"]},
+                                       {n.replace("blk.0", "blk.77"): t for n, t in good.items()}),
+            "another pair's": ({own + "pair": "another"}, {}),
+            "later version": ({own + "version": 2}, {}),
+            "unknown member": ({own + "members": ["blk.9.attn_k.weight"]}, {}),
+            "second moments too short": ({}, {name + ".hessian": numbers(np.ones(64))}),
+            "second moments not finite": ({}, {name + ".hessian": numbers(odd)}),
+            "no spread": ({}, {name + ".spread": None}),
+        }
+        pair = read_gguf(self.path("in/tiny.gguf"))
+        write_gguf(self.path("in/tiny.gguf"), {**pair[0], "llava_quantize.pair_id": "0123abcd"}, pair[1])
+        for case, (more, parts) in cases.items():
+            tensors = {**({} if case.startswith("no tensor") else good), **parts}
+            write_gguf(self.path("stats"), {**keys, **more}, {n: t for n, t in tensors.items() if t is not None})
+            self.refuse(case, ["in", "out", "q4_0", "--stats", "stats"])
+        self.compare("bad-statistics.txt")
 
 
 class Ask(Cases):

@@ -216,6 +216,8 @@ static void test_bad_legacy(void **state)
     put_u32(&b, 1);
     put_legacy(&b, "w\n", 1, 4, 1);
     refuse(&b, bad);
+    b.data[9] = 0; /* a name with a zero byte in it */
+    refuse(&b, bad);
     b.n = 0;
     put_u32(&b, 1);
     put_legacy(&b, "w", 1, 4, -INFINITY);

@@ -54,6 +54,10 @@ static const struct cli_option options[] = {
     {"seed", 0, "N", "which pictures --limit draws; default: 0", CLI_NUMBER, AT(seed), 0, UINT32_MAX},
     {"weighting", 0, CLI_WEIGHTING_ARGUMENT, CLI_WEIGHTING_HELP, CLI_TEXT, AT(weighting), 0, 0},
     {"cap", 0, "X|off", CLI_CAP_HELP, CLI_TEXT, AT(cap), 0, 0},
+    {"sequential", 0, NULL,
+     "match the original's outputs on the quantised model's inputs, block after block (GPTAQ): --data runs once more "
+     "through both models for each block, and the model is twice in memory",
+     CLI_FLAG, AT(sequential), 0, 0},
     {"save-stats", 0, "FILE", "keep the statistics that --data gave; an interrupted run leaves what it has", CLI_TEXT,
      AT(save_stats), 0, 0},
     {"split-size", 0, "SIZE",
@@ -120,6 +124,9 @@ static int check_statistics(struct cli_job *job)
         return cli_wrong_use(
             "quantize",
             "--text, --limit, --seed, --weighting, --cap and --save-stats say how to calibrate: give --data");
+    if (job->sequential && (job->data == NULL || job->method > LQ_METHOD_FEEDBACK))
+        return cli_wrong_use("quantize", "--sequential is error feedback on --data: it needs --data, and no other "
+                                         "--method");
     if (job->data != NULL && job->dry_run)
         return cli_wrong_use("quantize", "--dry-run runs no model: 'llava-quantize calibrate --dry-run' tells what "
                                          "--data would take");

@@ -241,7 +241,9 @@ static enum lq_status write_pair(const struct cli_job *job, const struct work *w
     struct cli_progress progress;
     cli_progress_init(&progress, cli_job_verbosity(job), w->plan);
     struct lq_quantize_options options = options_of(job, w);
+    struct lq_calibrate_options terms = cli_calibrated_terms(&w->calibrated, job, &progress.hooks);
     options.hooks = &progress.hooks;
+    if (job->sequential) options.sequential = &terms;
     enum lq_status status = lq_quantize(w->model, w->plan, &options, result, err);
     cli_progress_end(&progress);
     if (status == LQ_ERR_CANCELLED) lq_error_set(err, status, "interrupted; nothing was written");

@@ -25,6 +25,7 @@ struct cli_job {
     uint64_t memory;     /* bytes; 0: the library's default */
     int effort;          /* enum lq_effort */
     int method;          /* enum lq_method, or -1: the most that the statistics allow */
+    bool sequential;     /* see struct lq_quantize_options */
     bool keep_split, dry_run, allow_requantize, no_pad, force, json, quiet, verbose;
     bool hugging_face_only; /* refuse an input that is GGUF already */
     bool fix_feature_layer; /* convert alone: see fix_feature_layer.h */

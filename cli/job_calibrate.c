@@ -115,11 +115,9 @@ static enum lq_status load_data(struct cli_calibrated *c, const struct cli_job *
     return status;
 }
 
-static enum lq_status gather(const struct cli_calibrated *c, const struct cli_job *job, struct lq_error *err)
+struct lq_calibrate_options cli_calibrated_terms(const struct cli_calibrated *c, const struct cli_job *job,
+                                                 const struct lq_hooks *hooks)
 {
-    struct lq_calibration *calibration = NULL;
-    struct cli_progress progress;
-    cli_progress_init(&progress, cli_job_verbosity(job), NULL);
     struct lq_calibrate_options options = job->calibrate;
     options.language = c->language;
     options.mmproj = c->mmproj;
@@ -132,7 +130,16 @@ static enum lq_status gather(const struct cli_calibrated *c, const struct cli_jo
     options.memory = job->memory;
     options.threads = job->threads;
     options.force = job->force;
-    options.hooks = &progress.hooks;
+    options.hooks = hooks;
+    return options;
+}
+
+static enum lq_status gather(const struct cli_calibrated *c, const struct cli_job *job, struct lq_error *err)
+{
+    struct lq_calibration *calibration = NULL;
+    struct cli_progress progress;
+    cli_progress_init(&progress, cli_job_verbosity(job), NULL);
+    struct lq_calibrate_options options = cli_calibrated_terms(c, job, &progress.hooks);
     enum lq_status status = lq_calibration_open(&calibration, &options, err);
     if (status == LQ_OK && !job->quiet) cli_calibrate_print(stderr, lq_calibration_plan(calibration));
     if (status == LQ_OK) status = lq_calibration_run(calibration, err);

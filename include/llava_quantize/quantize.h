@@ -13,6 +13,7 @@
 #ifndef LLAVA_QUANTIZE_QUANTIZE_H
 #define LLAVA_QUANTIZE_QUANTIZE_H
 
+#include "llava_quantize/gather.h"
 #include "llava_quantize/plan.h"
 
 #ifdef __cplusplus
@@ -43,6 +44,10 @@ struct lq_quantize_options {
                                          besides what the process takes already */
     const struct lq_stats *stats; /* the one the plan was built with, or NULL */
     enum lq_method method;
+    /* NULL, or what `stats` were gathered with: error feedback then aims at the original's outputs on the inputs that
+     * the model quantised so far gives, block after block, for each of which both models run all the data once more.
+     * Weights are in memory twice, besides the original's on disk. `language` and `mmproj` are the original. */
+    const struct lq_calibrate_options *sequential;
     const struct lq_hooks *hooks; /* may be NULL */
 };
 
@@ -87,7 +92,7 @@ void lq_quantize_files_free(struct lq_quantize_file *files, size_t n);
 
 /* Widens entries of `plan` where the data overflow the planned type's scales (with the reason). Replaces only files of
  * the very names that it writes: an earlier output of the same name that was split otherwise stays, and the log hook is
- * told. Errors: besides those of reading, encoding and writing, LQ_ERR_MEMORY where one thread alone needs more than
+ * told. Errors: besides those of calibrating, where `sequential` is given, and of reading, encoding and writing, LQ_ERR_MEMORY where one thread alone needs more than
  * options->memory (the message says how much). */
 enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan,
                            const struct lq_quantize_options *options, struct lq_quantize_result *result,

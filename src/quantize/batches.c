@@ -2,6 +2,7 @@
 
 #include "codec/levels.h"
 #include "llava_quantize/calibrate.h"
+#include "quantize/sequential.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,7 @@ static struct lq_batch batch_for(const struct build *b, const struct lq_item *it
                              .tensor = entry->tensor,
                              .expert = item->first_row / entry->ne[1],
                              .columns = entry->ne[0],
+                             .group = lq_sequential_group(entry->tensor),
                              .block = lq_format_get(entry->type)->block};
 }
 
@@ -95,15 +97,29 @@ static bool place(struct build *b, size_t item)
     return true;
 }
 
+int lq_batches_next_group(const struct lq_batches *batches, int group)
+{
+    int next = 0;
+    for (size_t i = 0; i < batches->n; i++) {
+        int own = batches->batches[i].group;
+        if (own > group && (next == 0 || own < next)) next = own;
+    }
+    return next;
+}
+
 static void put_in_order(struct build *b)
 {
     struct lq_batch *batches = b->out.batches;
     size_t next = 0;
-    for (size_t i = 0; i < b->out.n; i++) {
-        batches[i].first = next;
-        next += batches[i].n;
-        batches[i].n = 0;
-    }
+    int group = 0;
+    do
+        for (size_t i = 0; i < b->out.n; i++) {
+            if (batches[i].group != group) continue;
+            batches[i].first = next;
+            next += batches[i].n;
+            batches[i].n = 0;
+        }
+    while ((group = lq_batches_next_group(&b->out, group)) != 0);
     for (size_t i = 0; i < b->items->n; i++) {
         struct lq_batch *batch = &batches[b->batch_of[i]];
         b->out.order[batch->first + batch->n++] = i;

@@ -2,7 +2,7 @@
  *
  * Enters: entries cut into items, and what is made of each entry's statistics. Leaves: the items grouped so that one
  * factor at a time need be in memory.
- * Invariants: each item stands in one batch; within a batch, and among batches, file order; all items of a batch are of
+ * Invariants: each item stands in one batch; within a batch, and among those of a group, file order; all items of a batch are of
  * matrices that share an input, an expert and a width.
  *
  *     for each entry: uses[i] = lq_use_of(&entries[i], stats, LQ_METHOD_FEEDBACK);
@@ -28,6 +28,7 @@ struct lq_batch {
     const struct lq_tensor *tensor; /* one of those that share them */
     uint64_t expert;
     uint64_t columns; /* as written */
+    int group;        /* when its turn comes: see sequential.h; 0: before all others */
     uint32_t block;   /* the largest block of the types that are written */
 };
 
@@ -43,6 +44,8 @@ struct lq_use lq_use_of(const struct lq_plan_entry *entry, const struct lq_stats
 /* `uses`: one per entry. Errors: LQ_ERR_MEMORY. `out` is untouched on failure. */
 enum lq_status lq_batches_build(struct lq_batches *out, const struct lq_plan_entry *entries, const struct lq_use *uses,
                                 const struct lq_items *items, struct lq_error *err);
+/* The group that comes after `group`; 0 behind the last. */
+int lq_batches_next_group(const struct lq_batches *batches, int group);
 void lq_batches_release(struct lq_batches *batches);
 
 #endif

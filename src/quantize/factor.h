@@ -23,6 +23,10 @@ struct lq_factor {
     float *conditional; /* L_ii^2, by column: what an error costs once later ones are made up for */
 };
 
+/* Puts share * r H^-1, H damped, in the place of each of at most LQ_FEEDBACK_ROWS rows r of f->n numbers. `room`:
+ * LQ_FEEDBACK_ROWS * f->columns floats. Thread-safe. */
+void lq_factor_solve(const struct lq_factor *f, float *r, size_t rows, float share, float *room);
+
 /* Numbers in one of a panel's columns of L. */
 static inline size_t lq_panel_height(const struct lq_factor *f, size_t panel)
 {

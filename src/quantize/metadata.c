@@ -102,12 +102,15 @@ static const char *base_name(const char *path)
     return slash == NULL ? path : slash + 1;
 }
 
-static enum lq_status set_statistics(struct lq_kvs *kvs, const struct lq_stats *stats, enum lq_method method,
-                                     struct lq_error *err)
+static enum lq_status set_statistics(struct lq_kvs *kvs, const struct lq_quantize_options *options,
+                                     enum lq_method method, struct lq_error *err)
 {
+    const struct lq_stats *stats = options->stats;
     if (method == LQ_METHOD_PLAIN) return LQ_OK;
     const char *file = base_name(lq_stats_path(stats)), *dataset = base_name(lq_stats_dataset(stats));
-    enum lq_status status = lq_kvs_set_string(kvs, "llava_quantize.method", lq_method_name(method), err);
+    const char *name =
+        method == LQ_METHOD_FEEDBACK && options->sequential != NULL ? "sequential" : lq_method_name(method);
+    enum lq_status status = lq_kvs_set_string(kvs, "llava_quantize.method", name, err);
     if (status == LQ_OK) status = set_text(kvs, "quantize.imatrix.file", file, FILE_BYTES, err);
     if (status == LQ_OK && *dataset != '\0')
         status = set_text(kvs, "quantize.imatrix.dataset", dataset, FILE_BYTES, err);
@@ -140,7 +143,7 @@ enum lq_status lq_metadata_build(struct lq_kvs *out, const struct lq_model *mode
     status = set_general(&kvs, part, half->half, err);
     if (status == LQ_OK) status = set_hidden(&kvs, part, err);
     if (status == LQ_OK) status = set_record(&kvs, model, part, options->effort, err);
-    if (status == LQ_OK) status = set_statistics(&kvs, options->stats, method_of(part, options), err);
+    if (status == LQ_OK) status = set_statistics(&kvs, options, method_of(part, options), err);
     if (status != LQ_OK) goto done;
     *out = kvs;
     kvs = (struct lq_kvs){0};

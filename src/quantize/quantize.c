@@ -19,6 +19,8 @@ struct run {
     unsigned threads;
     uint64_t resident; /* memory that the process took before, where its whole is bounded */
     struct lq_output *output;
+    struct lq_sequential *sequential; /* NULL: not in sequence */
+    unsigned passes;                  /* that it will make */
     struct lq_meter meter;
     struct lq_content content; /* everything written, in order */
     bool widened;              /* the plan has changed since the files were laid out */
@@ -144,6 +146,8 @@ static struct lq_work work_on(struct run *run, enum lq_half half)
                             .first = r.first,
                             .stats = run->options->stats,
                             .method = run->options->method,
+                            .in_sequence = run->options->sequential != NULL,
+                            .sequential = run->sequential,
                             .without = run->without + r.first,
                             .meter = &run->meter,
                             .effort = run->options->effort,
@@ -171,6 +175,7 @@ static enum lq_status check_memory(struct run *run, struct lq_error *err)
         struct lq_work work = work_on(run, h);
         status = lq_work_plan(&work, run->threads, err);
         if (status == LQ_OK) say_memory(run, &work);
+        run->passes += work.passes;
         lq_work_release(&work);
     }
     return status;
@@ -226,12 +231,25 @@ static enum lq_status begin(struct run *run, struct lq_error *err)
     return lq_output_open(&run->output, paths, result->n_files, run->options->force, err);
 }
 
+/* A quantised model that is the original still. */
+static enum lq_status begin_sequence(struct run *run, struct lq_error *err)
+{
+    char message[160];
+    if (run->options->sequential == NULL) return LQ_OK;
+    lq_sequential_free(run->sequential);
+    run->sequential = NULL;
+    snprintf(message, sizeof message, "block after block: %u times all data through both models", run->passes);
+    say(run, LQ_LOG_WARN, message);
+    return lq_sequential_open(&run->sequential, run->options->sequential, run->threads, err);
+}
+
 /* All headers first, so that space is checked for everything before any work. */
 static enum lq_status encode_all(struct run *run, struct lq_error *err)
 {
     enum lq_status status = begin(run, err);
     for (size_t i = 0; status == LQ_OK && i < run->result.n_files; i++)
         status = lq_files_begin(run->output, run->result.files, i, run->model, run->plan, run->options, err);
+    if (status == LQ_OK) status = begin_sequence(run, err);
     run->widened = false;
     for (int h = 0; status == LQ_OK && !run->widened && h < LQ_HALVES; h++)
         if (run->model->half[h] != NULL) status = encode_half(run, h, err);
@@ -317,6 +335,7 @@ enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan,
     run.result = (struct lq_quantize_result){0};
 done:
     lq_output_close(run.output);
+    lq_sequential_free(run.sequential);
     lq_content_release(&run.content);
     free(run.without);
     lq_quantize_result_release(&run.result);

@@ -84,13 +84,22 @@ static enum lq_status measure(const struct task *task, struct lq_error *err)
     return LQ_OK;
 }
 
+/* What the item's rows are to become: themselves, or what makes up for inputs that are no longer the original's. */
+static const float *target_of(const struct task *task)
+{
+    float *target = task->scratch->target;
+    if (!task->work->corrected) return task->scratch->weights;
+    lq_sequential_aim(task->work->sequential, task->use->input, task->scratch->weights, task->n_rows,
+                      task->entry->ne[0], target);
+    return lq_codec_first_bad(target, task->weights) == task->weights ? target : task->scratch->weights;
+}
+
 /* The whole item, whose second moments have become the factor in hand. */
 static enum lq_status feed_back(const struct task *task, struct lq_error *err)
 {
     struct lq_feedback_outcome outcome = {0};
-    enum lq_status status =
-        lq_feedback_encode(task->work->factor, task->entry->type, task->scratch->weights, task->n_rows,
-                           task->work->effort, task->scratch->feedback, task->coded, &outcome, err);
+    enum lq_status status = lq_feedback_encode(task->work->factor, task->entry->type, target_of(task), task->n_rows,
+                                               task->work->effort, task->scratch->feedback, task->coded, &outcome, err);
     if (status != LQ_OK) return status;
     task->item->fed = true;
     task->item->output[0] = outcome.plain;
@@ -106,6 +115,19 @@ static enum lq_status encode_rows(const struct task *task, struct lq_error *err)
                            importance_of(task), task->work->effort, task->coded, err);
 }
 
+/* The quantised model goes on with what has been written. */
+static enum lq_status replace(const struct task *task, uint64_t stored, struct lq_error *err)
+{
+    float *rows = task->scratch->weights;
+    uint64_t columns = task->tensor->ne[0];
+    if (task->work->sequential == NULL || !task->tensor->quantisable || stored == 0) return LQ_OK;
+    enum lq_status status = lq_codec_decode(task->entry->type, task->coded, rows, task->weights, err);
+    for (uint64_t r = 1; r < stored && columns < task->entry->ne[0]; r++)
+        memmove(rows + r * columns, rows + r * task->entry->ne[0], columns * sizeof *rows);
+    if (status != LQ_OK) return status;
+    return lq_sequential_replace(task->work->sequential, task->tensor, task->first_row, stored, rows, err);
+}
+
 static enum lq_status encode(const struct task *task, struct lq_error *err)
 {
     const struct lq_scratch *s = task->scratch;
@@ -115,6 +137,7 @@ static enum lq_status encode(const struct task *task, struct lq_error *err)
     if (status == LQ_OK) status = encode_rows(task, err);
     if (status == LQ_ERR_FORMAT) return not_finite(task, err);
     if (status == LQ_OK) status = measure(task, err);
+    if (status == LQ_OK) status = replace(task, stored, err);
     if (status != LQ_OK && status != LQ_ERR_UNSUPPORTED)
         lq_error_prefix(err, "%s: tensor '%s'", task->work->half->path, task->tensor->name);
     return status;
@@ -245,7 +268,10 @@ static enum lq_status make_factor(struct lq_work *work, const struct lq_batch *b
     if (hessian == NULL)
         return lq_error_set(err, LQ_ERR_MEMORY, "%s: tensor '%s': no memory for its second moments", work->half->path,
                             batch->tensor->name);
-    enum lq_status status = lq_stats_hessian(work->stats, batch->tensor, batch->expert, hessian, &moments, err);
+    enum lq_status status = LQ_OK;
+    bool anew =
+        lq_work_gathers(work, batch) && lq_sequential_hessian(work->sequential, batch->input, hessian, &moments);
+    if (!anew) status = lq_stats_hessian(work->stats, batch->tensor, batch->expert, hessian, &moments, err);
     if (status == LQ_OK) {
         struct lq_factor_terms terms = {.n = n,
                                         .columns = batch->columns,
@@ -260,7 +286,8 @@ static enum lq_status make_factor(struct lq_work *work, const struct lq_batch *b
         else if (status != LQ_OK) lq_error_set(err, status, "%s", why.message);
     }
     free(hessian);
-    return status;
+    work->corrected = status == LQ_OK && anew && work->factor != NULL;
+    return work->corrected ? lq_sequential_correct(work->sequential, batch->input, work->factor, err) : status;
 }
 
 static enum lq_status run_batch(struct lq_work *work, const struct lq_batch *batch, unsigned threads,
@@ -272,6 +299,34 @@ static enum lq_status run_batch(struct lq_work *work, const struct lq_batch *bat
     if (status == LQ_OK) status = lq_pool_run(work->workers, batch->n, run_item, &turn, err);
     lq_factor_free(work->factor);
     work->factor = NULL;
+    work->corrected = false;
+    return status;
+}
+
+/* Runs the data for the inputs of a group. */
+static enum lq_status gather(struct lq_work *work, int group, struct lq_error *err)
+{
+    char what[120];
+    size_t n = 0;
+    struct lq_sequential_input *inputs = calloc(work->batches.n + 1, sizeof *inputs);
+    if (inputs == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for a group of inputs");
+    for (size_t i = 0; i < work->batches.n; i++) {
+        const struct lq_batch *batch = &work->batches.batches[i];
+        if (batch->group == group && lq_work_gathers(work, batch))
+            inputs[n++] = (struct lq_sequential_input){batch->input, batch->tensor->ne[0]};
+    }
+    snprintf(what, sizeof what, "%.60s and the like, in both models", n > 0 ? inputs[0].name : "");
+    enum lq_status status = LQ_OK;
+    if (n > 0) status = lq_sequential_gather(work->sequential, inputs, n, work->half->half, what, err);
+    free(inputs);
+    return status;
+}
+
+static enum lq_status run_group(struct lq_work *work, int group, unsigned threads, struct lq_error *err)
+{
+    enum lq_status status = work->sequential != NULL && group > 0 ? gather(work, group, err) : LQ_OK;
+    for (size_t i = 0; status == LQ_OK && i < work->batches.n; i++)
+        if (work->batches.batches[i].group == group) status = run_batch(work, &work->batches.batches[i], threads, err);
     return status;
 }
 
@@ -282,8 +337,9 @@ enum lq_status lq_work_run(struct lq_work *work, unsigned threads, struct lq_err
     if (status != LQ_OK) return status;
     for (size_t i = 0; i < work->n_entries; i++) lq_codec_prepare(work->entries[i].type);
     find_fetched(work);
-    for (size_t i = 0; status == LQ_OK && i < work->batches.n; i++)
-        status = run_batch(work, &work->batches.batches[i], threads, err);
+    int group = 0;
+    do status = run_group(work, group, threads, err);
+    while (status == LQ_OK && (group = lq_batches_next_group(&work->batches, group)) != 0);
     for (size_t i = 0; i < work->n_entries; i++) work->n_overflowed += atomic_load(&work->overflowed[i]);
     return status;
 }

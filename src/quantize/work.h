@@ -14,6 +14,7 @@
 
 #include "llava_quantize/quantize.h"
 #include "quantize/batches.h"
+#include "quantize/sequential.h"
 #include "base/meter.h"
 #include "write/write.h"
 
@@ -23,6 +24,7 @@ struct lq_scratch {
     unsigned char *raw, *coded; /* of a piece, of an item */
     float *weights;             /* of a piece */
     float *feedback;            /* what error feedback needs for an item */
+    float *target;              /* of a piece: what it aims at instead of the weights */
 };
 
 struct lq_work {
@@ -35,7 +37,9 @@ struct lq_work {
     size_t first;                         /* the plan's number of entries[0] */
     const struct lq_stats *stats;         /* NULL: none */
     enum lq_method method;
-    const bool *without; /* of each entry: encoded as if there were no statistics for it */
+    bool in_sequence;                 /* error feedback aims at the original's outputs; lq_work_run then needs: */
+    struct lq_sequential *sequential; /* else NULL */
+    const bool *without;              /* of each entry: encoded as if there were no statistics for it */
     struct lq_meter *meter;
     enum lq_effort effort;
     uint64_t memory, resident; /* bytes that the process may take (0: LQ_QUANTIZE_MEMORY, or what error feedback needs
@@ -46,19 +50,25 @@ struct lq_work {
     struct lq_batches batches;
     unsigned workers;
     uint64_t raw_bytes, coded_bytes, weights, longest_row, feedback; /* sizes of a worker's buffers */
-    uint64_t factor_bytes;                                           /* of the largest factor, while it is made */
-    const struct lq_tensor *largest;                                 /* whose factor that is */
-    uint64_t all_bytes;                                              /* with as many workers as were asked for */
+    uint64_t target;
+    unsigned passes;                 /* groups for which all data run */
+    uint64_t factor_bytes;           /* of the largest factor, while it is made, and of
+ what is gathered anew at once */
+    const struct lq_tensor *largest; /* whose factor that is */
+    uint64_t all_bytes;              /* with as many workers as were asked for */
 
     atomic_bool *overflowed; /* set by lq_work_run; one per entry: weights or scales do not fit its type */
     size_t n_overflowed;
     struct lq_scratch *scratch; /* one per worker */
     struct lq_factor *factor;   /* of the batch in hand, or NULL */
+    bool corrected;             /* it comes with a correction of the weights */
 };
 
 /* Cuts and groups the items and decides how many workers there is memory for; touches no output. Errors: LQ_ERR_MEMORY
  * (also: one worker needs more than `memory`; the message says how much), LQ_ERR_UNSUPPORTED (a row too long). */
 enum lq_status lq_work_plan(struct lq_work *work, unsigned threads, struct lq_error *err);
+/* Whether the inputs of a batch are gathered anew: not those of experts, which the quantised model may route otherwise. */
+bool lq_work_gathers(const struct lq_work *work, const struct lq_batch *batch);
 /* The workers' buffers. */
 enum lq_status lq_work_allocate(struct lq_work *work, struct lq_error *err);
 /* Rows of an item that are worked on at once: as many as stay in the processor's cache, or for error feedback all. */

@@ -51,11 +51,34 @@ static void size_factors(struct lq_work *work)
     }
 }
 
+bool lq_work_gathers(const struct lq_work *work, const struct lq_batch *batch)
+{
+    return work->in_sequence && batch->input != NULL && batch->tensor->ne[2] == 1;
+}
+
+/* What is gathered for a group is kept until its last matrix is done. */
+static void size_sequence(struct lq_work *work)
+{
+    uint64_t most = 0;
+    work->target = work->in_sequence ? work->weights : 0;
+    for (int group = 0; (group = lq_batches_next_group(&work->batches, group)) != 0;) {
+        uint64_t bytes = 0;
+        for (size_t i = 0; i < work->batches.n; i++) {
+            const struct lq_batch *batch = &work->batches.batches[i];
+            if (batch->group == group && lq_work_gathers(work, batch))
+                bytes += lq_sequential_bytes(batch->tensor->ne[0]);
+        }
+        work->passes += bytes > 0;
+        most = larger(most, bytes);
+    }
+    work->factor_bytes += most;
+}
+
 /* The buffers, and two rows of numbers that encoding takes for itself. */
 static uint64_t bytes_per_worker(const struct lq_work *work)
 {
     return work->raw_bytes + work->coded_bytes +
-           (work->weights + work->feedback + 2 * work->longest_row) * sizeof(float);
+           (work->weights + work->target + work->feedback + 2 * work->longest_row) * sizeof(float);
 }
 
 /* Rounded up. */
@@ -112,6 +135,7 @@ enum lq_status lq_work_plan(struct lq_work *work, unsigned threads, struct lq_er
     if (status != LQ_OK) return status;
     size_buffers(work);
     size_factors(work);
+    size_sequence(work);
     return count_workers(work, threads, err);
 }
 
@@ -126,7 +150,8 @@ enum lq_status lq_work_allocate(struct lq_work *work, struct lq_error *err)
         s->coded = malloc(work->coded_bytes);
         s->weights = malloc(work->weights * sizeof *s->weights);
         s->feedback = malloc((work->feedback + 1) * sizeof *s->feedback);
-        complete = s->raw != NULL && s->coded != NULL && s->weights != NULL && s->feedback != NULL;
+        s->target = malloc((work->target + 1) * sizeof *s->target);
+        complete = s->raw != NULL && s->coded != NULL && s->weights != NULL && s->feedback != NULL && s->target != NULL;
     }
     if (complete) return LQ_OK;
     return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %u workers of %" PRIu64 " bytes each", work->workers,
@@ -140,6 +165,7 @@ void lq_work_release(struct lq_work *work)
         free(work->scratch[i].coded);
         free(work->scratch[i].weights);
         free(work->scratch[i].feedback);
+        free(work->scratch[i].target);
     }
     free(work->scratch);
     free(work->overflowed);

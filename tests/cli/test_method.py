@@ -6,7 +6,8 @@ import subprocess
 import unittest
 
 from families import write_family
-from harness import BIN, CliTest, snapshot
+from harness import BIN, CliTest, read_bytes, snapshot
+from models import read_gguf
 
 DATA = ["--data", "demo/calibration.json"]
 FEW = [*DATA, "--limit", 6, "-t", 1]
@@ -106,18 +107,36 @@ class Method(CliTest):
                          r"the \d+ MB of the program, more than the memory allowed: allow at least \d+M\n")
         self.assertEqual(snapshot(self.dir), before)
 
+    def test_sequential(self):
+        """Block after block: the same bytes again, said beforehand, and recorded."""
+        few = ["--data", "demo/calibration.json", "--limit", 3, "-t", 1, "--sequential"]
+        first = self.check(["quantize", "demo/model", "a", 3, *few])
+        self.assertIn("block after block: 10 times all data through both models\n", first.err)
+        second = self.quantize("demo/model", "b", 3, *few)
+        self.quantize("demo/model", "c", 3, *few[:-1])
+        for name in ("model-3bit.gguf", "mmproj-model-3bit.gguf"):
+            self.check_same_files(self.path("a", name), self.path("b", name))
+            self.assertNotEqual(read_bytes(self.path("a", name)), read_bytes(self.path("c", name)))
+        self.assertEqual(second["feedback"]["tensors"], 55)
+        self.assertGreater(second["feedback"]["lowered"], 0.5)
+        self.assertEqual(read_gguf(self.path("a", "model-3bit.gguf"))[0]["llava_quantize.method"], "sequential")
+        self.assertEqual({name for name in os.listdir(self.dir) if name.startswith(".")}, set())
+
     def test_interrupted(self):
-        """While it calibrates, and with a second, hidden pair beside the output."""
+        """While it calibrates, with a second, hidden pair beside the output, and while both models run."""
         before = snapshot(self.dir)
-        process = subprocess.Popen([BIN, "quantize", "demo/model", "out", "3", *DATA, "-t", "1"], cwd=self.dir, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment())
-        while "record" not in process.stderr.readline():
-            self.assertIsNone(process.poll())
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate()
-        self.assertEqual((process.returncode, out, err.splitlines()[-1]),
-                         (1, "", "llava-quantize: interrupted; nothing was written"))
-        self.assertEqual(snapshot(self.dir), before)
+        for line in ("record", "and the like"):
+            process = subprocess.Popen([BIN, "quantize", "demo/model", "out", "3", *DATA, "--limit", "16", "-t", "1",
+                                        "--sequential"], cwd=self.dir, text=True, env=self.environment(),
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.addCleanup(process.kill)
+            while line not in (found := process.stderr.readline()):
+                self.assertTrue(found, "ended too soon")
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate()
+            self.assertEqual((process.returncode, out, err.splitlines()[-1]),
+                             (1, "", "llava-quantize: interrupted; nothing was written"))
+            self.assertEqual(snapshot(self.dir), before)
 
 
 if __name__ == "__main__":

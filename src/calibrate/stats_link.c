@@ -10,7 +10,7 @@
 static const struct part {
     const char *suffix;
     enum lq_type type;
-    uint64_t constant, columns;
+    uint32_t constant, columns;
     bool triangle;
 } parts[] = {
     {LQ_STATS_MOMENTS, LQ_TYPE_F64, 0, 2 * LQ_KINDS, false},
@@ -24,8 +24,7 @@ static bool values_of(const struct part *part, const struct lq_stats_entry *e, u
 {
     uint64_t n = e->n / e->rows, square = 0, each = 0;
     if (!lq_mul_u64(n, n + 1, &square) || !lq_mul_u64(n, part->columns, &each)) return false;
-    return lq_add_u64(each, part->constant + (part->triangle ? square / 2 : 0), &each) &&
-           lq_mul_u64(each, e->rows, out);
+    return lq_add_u64(each, part->triangle ? square / 2 : part->constant, &each) && lq_mul_u64(each, e->rows, out);
 }
 
 static enum lq_status check_part(const struct lq_stats *stats, const struct lq_stats_entry *e, const struct part *part,

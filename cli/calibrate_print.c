@@ -38,7 +38,7 @@ static void put_passes(FILE *out, const struct lq_calibration_plan *p)
             p->spilled ? "on disk" : "in memory");
     if (p->disk_bytes > 0)
         fprintf(out, "          (one pass in memory takes --memory %lluM)\n",
-                (unsigned long long)(p->whole_bytes / 1000000 + 1));
+                (unsigned long long)p->whole_bytes / 1000000 + 1);
 }
 
 static void put_rates(FILE *out, const struct lq_calibration_plan *p)

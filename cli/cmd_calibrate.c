@@ -105,8 +105,10 @@ static enum lq_status gather(const struct args *args, struct lq_calibrate_option
     if (status == LQ_OK) status = lq_calibration_open(&w->calibration, o, err);
     if (status == LQ_OK && !args->quiet && !(args->dry_run && args->json))
         cli_calibrate_print(args->dry_run ? stdout : stderr, lq_calibration_plan(w->calibration));
-    if (status == LQ_OK && !args->dry_run) status = lq_calibration_run(w->calibration, err);
+    bool opened = status == LQ_OK;
+    if (opened && !args->dry_run) status = lq_calibration_run(w->calibration, err);
     cli_progress_end(&w->progress);
+    if (status == LQ_ERR_CANCELLED && !opened) lq_error_set(err, status, "interrupted; nothing was written");
     return status;
 }
 

@@ -7,13 +7,13 @@ enum { PARTS = 8 }; /* of a sum over columns, so that its additions need not wai
 
 uint64_t lq_input_sums_bytes(uint64_t n, uint64_t n_experts)
 {
-    return n_experts * (LQ_KINDS * 2 * n + LQ_KINDS + n + 1 + 2) * sizeof(double);
+    return n_experts * (2 * n * LQ_KINDS + LQ_KINDS + n + 1 + 2) * sizeof(double);
 }
 
 enum lq_status lq_input_sums_init(struct lq_input_sums *s, size_t n, size_t n_experts, struct lq_error *err)
 {
     *s = (struct lq_input_sums){.n = n, .n_experts = n_experts};
-    s->moments = calloc(n_experts * LQ_KINDS * 2 * n, sizeof *s->moments);
+    s->moments = calloc(n_experts * 2 * n * LQ_KINDS, sizeof *s->moments);
     s->tokens = calloc(n_experts * LQ_KINDS, sizeof *s->tokens);
     s->weighted = calloc(n_experts * (n + 1), sizeof *s->weighted);
     s->spread = calloc(n_experts * 2, sizeof *s->spread);

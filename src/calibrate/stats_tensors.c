@@ -28,7 +28,7 @@ double *lq_stats_part_sums(const struct lq_input_sums *sums, enum lq_stats_part 
                                     [LQ_PART_TOKENS] = sums->tokens,
                                     [LQ_PART_WEIGHTED] = sums->weighted,
                                     [LQ_PART_SPREAD] = sums->spread};
-    const size_t of_expert[LQ_PARTS] = {[LQ_PART_MOMENTS] = LQ_KINDS * 2 * sums->n,
+    const size_t of_expert[LQ_PARTS] = {[LQ_PART_MOMENTS] = 2 * sums->n * LQ_KINDS,
                                         [LQ_PART_TOKENS] = LQ_KINDS,
                                         [LQ_PART_WEIGHTED] = sums->n + 1,
                                         [LQ_PART_SPREAD] = 2};

@@ -11,7 +11,7 @@
 
 #include "base/file.h"
 
-#define TRIAL_BYTES (UINT64_C(64) << 20)
+enum { TRIAL_PIECE = 1 << 20, TRIAL_PIECES = 64 };
 
 /* For file systems that know no O_TMPFILE. */
 static int open_and_unlink(const char *folder)
@@ -90,16 +90,17 @@ static double now(void)
 enum lq_status lq_spill_rate(double *out, const char *folder, struct lq_error *err)
 {
     struct lq_spill spill = LQ_SPILL_NONE;
-    char *piece = malloc(TRIAL_BYTES);
+    char *piece = malloc(TRIAL_PIECE);
     if (piece == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for a trial of the disk");
-    memset(piece, 1, TRIAL_BYTES);
-    enum lq_status status = lq_spill_open(&spill, folder, TRIAL_BYTES, err);
+    memset(piece, 1, TRIAL_PIECE);
+    enum lq_status status = lq_spill_open(&spill, folder, (uint64_t)TRIAL_PIECES * TRIAL_PIECE, err);
     double start = now();
-    if (status == LQ_OK) status = lq_spill_write(&spill, 0, piece, TRIAL_BYTES, err);
+    for (uint64_t i = 0; i < TRIAL_PIECES && status == LQ_OK; i++)
+        status = lq_spill_write(&spill, i * TRIAL_PIECE, piece, TRIAL_PIECE, err);
     if (status == LQ_OK && fdatasync(spill.fd) != 0)
         status = lq_error_set(err, LQ_ERR_IO, "%s: cannot write: %s", folder, strerror(errno));
     double seconds = now() - start;
-    if (status == LQ_OK) *out = (double)TRIAL_BYTES / (seconds > 1e-6 ? seconds : 1e-6);
+    if (status == LQ_OK) *out = (double)TRIAL_PIECES * TRIAL_PIECE / (seconds > 1e-6 ? seconds : 1e-6);
     lq_spill_close(&spill);
     free(piece);
     return status;

@@ -127,6 +127,9 @@ static int check_statistics(struct cli_job *job)
     if (job->sequential && (job->data == NULL || job->method > LQ_METHOD_FEEDBACK))
         return cli_wrong_use("quantize", "--sequential is error feedback on --data: it needs --data, and no other "
                                          "--method");
+    if (job->sequential && job->allow_requantize)
+        return cli_wrong_use("quantize", "--sequential changes the weights of a running model, which a quantised one "
+                                         "does not allow: it goes with no --allow-requantize");
     if (job->data != NULL && job->dry_run)
         return cli_wrong_use("quantize", "--dry-run runs no model: 'llava-quantize calibrate --dry-run' tells what "
                                          "--data would take");

@@ -28,6 +28,9 @@ class Method(CliTest):
         one = self.quantize("demo/model", "one", 3, *FEW)
         self.quantize("demo/model", "kept", 3, *FEW, "--save-stats", "kept.gguf")
         self.check_same_files(self.path("statistics.gguf"), self.path("kept.gguf"))
+        self.quantize("demo/model", "plan", 3, "--stats", "statistics.gguf", "--save-plan", "plan.json", "--dry-run")
+        planned = self.quantize("demo/model", "plan", "--stats", "statistics.gguf", "--plan", "plan.json")
+        self.assertEqual(planned["pair_id"], one["pair_id"])
         for name in ("model-3bit.gguf", "mmproj-model-3bit.gguf"):
             self.check_same_files(self.path("one", name), self.path("two", name))
         self.assertEqual({name for name in os.listdir(self.dir) if name.startswith(".")}, set())
@@ -88,6 +91,23 @@ class Method(CliTest):
         ):
             with self.subTest(message):
                 self.check_refused(["quantize", *args], message, code=code)
+
+    def test_wrong_use(self):
+        for args, message in (
+                (["--data", "d", "--stats", "s"], "--data and --stats contradict each other"),
+                (["--limit", 3], "--text, --limit, --seed, --weighting, --cap and --save-stats say how to calibrate: give "
+                 "--data"),
+                (["--data", "d", "--dry-run"], "--dry-run runs no model: 'llava-quantize calibrate --dry-run' tells what "
+                 "--data would take"),
+                (["--data", "d", "--only", "vision"], "--data runs the whole pair, and --only leaves a half out"),
+                (["--method", "imatrix"], "--method imatrix needs statistics: --stats FILE, or --data FILE"),
+                (["--sequential"], "--sequential is error feedback on --data: it needs --data, and no other --method"),
+                (["--data", "d", "--sequential", "--allow-requantize"], "--sequential changes the weights of a running "
+                 "model, which a quantised one does not allow: it goes with no --allow-requantize"),
+        ):
+            with self.subTest(message):
+                self.check_refused(["quantize", "demo/model", "out", 4, *args],
+                                   message + "; see 'llava-quantize quantize --help'", code=2)
 
     def test_statistics_of_another_model(self):
         language, _ = write_family(self.path("pairs"), "grouped")

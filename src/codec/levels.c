@@ -12,19 +12,19 @@ static const uint8_t e2m1_codes[] = {15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5
 enum { Q8_FLIP = 0x80 };
 
 static const struct lq_grid grids[] = {
-    {LQ_TYPE_Q4_0, 32, 32, -8, 7, NULL, NULL, {{2, 4, 16, 0}}},
-    {LQ_TYPE_Q4_1, 32, 32, 0, 15, NULL, NULL, {{4, 4, 16, 0}}},
-    {LQ_TYPE_Q5_0, 32, 32, -16, 15, NULL, NULL, {{6, 4, 16, 0}, {2, 1, 1, 4}}},
-    {LQ_TYPE_Q5_1, 32, 32, 0, 31, NULL, NULL, {{8, 4, 16, 0}, {4, 1, 1, 4}}},
-    {LQ_TYPE_Q8_0, 32, 32, -128, 127, NULL, NULL, {{2, 8, 32, 0}}},
-    {LQ_TYPE_Q2_K, 256, 16, 0, 3, NULL, NULL, {{16, 2, 32, 0}}},
-    {LQ_TYPE_Q3_K, 256, 16, -4, 3, NULL, NULL, {{32, 2, 32, 0}, {0, 1, 32, 2}}},
-    {LQ_TYPE_Q4_K, 256, 32, 0, 15, NULL, NULL, {{16, 4, 32, 0}}},
-    {LQ_TYPE_Q5_K, 256, 32, 0, 31, NULL, NULL, {{48, 4, 32, 0}, {16, 1, 32, 4}}},
-    {LQ_TYPE_Q6_K, 256, 16, -32, 31, NULL, NULL, {{0, 4, 64, 0}, {128, 2, 32, 4}}},
-    {LQ_TYPE_IQ4_NL, 32, 32, 0, 15, iq4_values, NULL, {{2, 4, 16, 0}}},
-    {LQ_TYPE_IQ4_XS, 256, 32, 0, 15, iq4_values, NULL, {{8, 4, 16, 0}}},
-    {LQ_TYPE_MXFP4, 32, 32, -7, 7, e2m1_values, e2m1_codes, {{1, 4, 16, 0}}},
+    {LQ_TYPE_Q4_0, 32, 32, -8, 7, NULL, NULL, {{2, 4, 16, 0}}, {0, -1}},
+    {LQ_TYPE_Q4_1, 32, 32, 0, 15, NULL, NULL, {{4, 4, 16, 0}}, {0, 2}},
+    {LQ_TYPE_Q5_0, 32, 32, -16, 15, NULL, NULL, {{6, 4, 16, 0}, {2, 1, 1, 4}}, {0, -1}},
+    {LQ_TYPE_Q5_1, 32, 32, 0, 31, NULL, NULL, {{8, 4, 16, 0}, {4, 1, 1, 4}}, {0, 2}},
+    {LQ_TYPE_Q8_0, 32, 32, -128, 127, NULL, NULL, {{2, 8, 32, 0}}, {0, -1}},
+    {LQ_TYPE_Q2_K, 256, 16, 0, 3, NULL, NULL, {{16, 2, 32, 0}}, {80, 82}},
+    {LQ_TYPE_Q3_K, 256, 16, -4, 3, NULL, NULL, {{32, 2, 32, 0}, {0, 1, 32, 2}}, {108, -1}},
+    {LQ_TYPE_Q4_K, 256, 32, 0, 15, NULL, NULL, {{16, 4, 32, 0}}, {0, 2}},
+    {LQ_TYPE_Q5_K, 256, 32, 0, 31, NULL, NULL, {{48, 4, 32, 0}, {16, 1, 32, 4}}, {0, 2}},
+    {LQ_TYPE_Q6_K, 256, 16, -32, 31, NULL, NULL, {{0, 4, 64, 0}, {128, 2, 32, 4}}, {208, -1}},
+    {LQ_TYPE_IQ4_NL, 32, 32, 0, 15, iq4_values, NULL, {{2, 4, 16, 0}}, {0, -1}},
+    {LQ_TYPE_IQ4_XS, 256, 32, 0, 15, iq4_values, NULL, {{8, 4, 16, 0}}, {0, -1}},
+    {LQ_TYPE_MXFP4, 32, 32, -7, 7, e2m1_values, e2m1_codes, {{1, 4, 16, 0}}, {-1, -1}},
 };
 
 const struct lq_grid *lq_grid_find(enum lq_type type)
@@ -89,6 +89,18 @@ static float half_at(const uint8_t *p)
     uint16_t half;
     memcpy(&half, p, sizeof half);
     return lq_half_to_float(half);
+}
+
+float lq_grid_super(const struct lq_grid *grid, const uint8_t *block, int way)
+{
+    return grid->super[way] < 0 ? 0 : half_at(block + grid->super[way]);
+}
+
+float lq_grid_set_super(const struct lq_grid *grid, uint8_t *block, int way, float value)
+{
+    uint16_t half = lq_float_to_half(value);
+    if (grid->super[way] >= 0 && (half & 0x7c00) != 0x7c00) memcpy(block + grid->super[way], &half, sizeof half);
+    return lq_grid_super(grid, block, way);
 }
 
 static void q2_k_scales(const uint8_t *block, float *scale, float *offset)

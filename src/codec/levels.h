@@ -30,6 +30,7 @@ struct lq_grid {
     const int8_t *table;      /* values of levels least .. most, ascending; NULL: the level itself */
     const uint8_t *codes;     /* how levels least .. most are stored; NULL: as level - least */
     struct lq_plane plane[2]; /* the second one may have no bits */
+    int16_t super[2];         /* f16 numbers that all scales, and all offsets, are multiples of: bytes; -1: none */
 };
 
 /* NULL for a type that has none. */
@@ -39,5 +40,9 @@ void lq_grid_scales(const struct lq_grid *grid, const uint8_t *block, float *sca
 /* The levels that stand in a block. */
 void lq_grid_levels(const struct lq_grid *grid, const uint8_t *block, int8_t *levels);
 void lq_grid_write(const struct lq_grid *grid, uint8_t *block, const int8_t *levels);
+/* The number that all scales (way 0) or offsets (way 1) of a block are multiples of; 0 where there is none. */
+float lq_grid_super(const struct lq_grid *grid, const uint8_t *block, int way);
+/* Changes it to the f16 number nearest to `value`, if that is finite. Returns what it is then. */
+float lq_grid_set_super(const struct lq_grid *grid, uint8_t *block, int way, float value);
 
 #endif

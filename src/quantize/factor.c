@@ -10,7 +10,10 @@
 enum { STRIPE = 256 /* rows of a panel that one item solves for */ };
 /* A pivot that keeps less than this of its column's diagonal element is rounding alone. */
 static const double least_pivot = 1e-11;
-static const double default_share = 0.01, first_share = 1e-6, next_share = 10;
+static const double least_share = 0.01, first_share = 1e-6, next_share = 10;
+/* Tokens of a picture resemble one another: this many tell as much as one that stands alone (on the demo model, by how
+ * far second moments of other pictures are from these). */
+static const double tokens_alike = 4;
 
 /* A factor being made. */
 struct making {
@@ -32,7 +35,8 @@ uint64_t lq_factor_bytes(size_t columns, bool making)
 {
     uint64_t n = columns, panels = (n + LQ_PANEL - 1) / LQ_PANEL;
     uint64_t entries = n * LQ_PANEL * panels - (uint64_t)LQ_PANEL * LQ_PANEL * (panels * (panels - 1) / 2);
-    uint64_t vectors = n * (3 * sizeof(float)) + panels * (sizeof(float *) + sizeof(double *));
+    uint64_t vectors = n * (3 * sizeof(float)) + panels * (2 * sizeof(float *) + sizeof(double *));
+    vectors += n * LQ_PANEL * sizeof(float);
     return vectors + (making ? entries * sizeof(double) + n * (sizeof(struct place) + LQ_PANEL * sizeof(float))
                              : entries * sizeof(float));
 }
@@ -105,6 +109,7 @@ static enum lq_status fill_panel(void *data, size_t panel, unsigned worker, stru
             size_t a = f->order[p], b = f->order[start + k], low = a < b ? a : b, high = a < b ? b : a;
             row[k] = (high < f->n ? (double)at(m->hessian, high, low) : 0) + (a == b ? f->added : 0);
         }
+    for (size_t i = 0; i < width * width; i++) f->square[panel][i] = (float)m->lower[panel][i];
     return LQ_OK;
 }
 
@@ -187,20 +192,18 @@ static enum lq_status factor_panel(struct making *m, struct lq_error *err)
     return status;
 }
 
-static void drop_panels(const struct lq_factor *f, double **lower)
+static void drop(void **panels, size_t n)
 {
-    for (size_t p = 0; p < f->panels; p++) {
-        free(lower[p]);
-        lower[p] = NULL;
+    for (size_t p = 0; p < n; p++) {
+        free(panels[p]);
+        panels[p] = NULL;
     }
 }
 
 static void drop_result(struct lq_factor *f)
 {
-    for (size_t p = 0; p < f->panels; p++) {
-        free(f->upper[p]);
-        f->upper[p] = NULL;
-    }
+    drop((void **)f->upper, f->panels);
+    drop((void **)f->square, f->panels);
 }
 
 /* With f->added as it is; as factor_panel. */
@@ -209,10 +212,12 @@ static enum lq_status try_to_factor(struct making *m, struct lq_error *err)
     struct lq_factor *f = m->factor;
     enum lq_status status = LQ_OK;
     for (size_t p = 0; p < f->panels; p++)
-        if ((m->lower[p] = malloc(entries(f, p) * sizeof(double))) == NULL) status = LQ_ERR_MEMORY;
+        if ((m->lower[p] = malloc(entries(f, p) * sizeof(double))) == NULL ||
+            (f->square[p] = malloc(lq_panel_width(f, p) * lq_panel_width(f, p) * sizeof(float))) == NULL)
+            status = LQ_ERR_MEMORY;
     if (status == LQ_OK) status = lq_pool_run(m->threads, f->panels, fill_panel, m, err);
     for (m->panel = 0; m->panel < f->panels && status == LQ_OK; m->panel++) status = factor_panel(m, err);
-    drop_panels(f, m->lower);
+    drop((void **)m->lower, f->panels);
     if (status != LQ_OK) drop_result(f);
     return status;
 }
@@ -224,12 +229,30 @@ static double mean_diagonal(const struct lq_factor *f)
     return sum / (double)f->n;
 }
 
+/* What Ledoit and Wolf (2004, "A well-conditioned estimator for large-dimensional covariance matrices") would mix with
+ * the mean diagonal, as a share of that: what the second moments owe to the choice of tokens, of how far they are from
+ * a multiple of one. At least 1 %, because rounding errors of the columns done are no sample of anything. */
+static double share_by_data(const struct making *m, const struct lq_factor_terms *terms, double mean)
+{
+    size_t n = terms->n;
+    double squares = 0, tokens = terms->tokens;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j <= i; j++) {
+            double h = (double)at(m->hessian, i, j);
+            squares += (i == j ? 1 : 2) * h * h;
+        }
+    double chance = tokens_alike * (terms->spread - squares / tokens), apart = squares - mean * mean * (double)n;
+    double mixed = chance > 0 && apart > 0 ? chance / apart : 0;
+    double share = mixed < 0.5 ? mixed / (1 - mixed) : 1;
+    return share > least_share ? share : least_share;
+}
+
 static enum lq_status factor(struct making *m, const struct lq_factor_terms *terms, struct lq_error *err)
 {
     struct lq_factor *f = m->factor;
     enum lq_status status = make_order(f, terms->block);
     double mean = mean_diagonal(f);
-    f->share = terms->damping < 0 ? default_share : terms->damping;
+    f->share = terms->damping < 0 ? share_by_data(m, terms, mean) : terms->damping;
     while (status == LQ_OK) {
         f->added = f->share * mean;
         status = f->added > 0 || f->n == f->columns ? try_to_factor(m, err) : LQ_ERR_UNSUPPORTED;
@@ -262,9 +285,10 @@ enum lq_status lq_factor_make(struct lq_factor **out, const float *hessian, cons
     f->diagonal = calloc(f->columns, sizeof *f->diagonal);
     f->conditional = malloc(f->columns * sizeof *f->conditional);
     f->upper = calloc(f->panels, sizeof *f->upper);
+    f->square = calloc(f->panels, sizeof *f->square);
     m.factor = f;
     m.lower = calloc(f->panels, sizeof *m.lower);
-    if (!f->order || !f->diagonal || !f->conditional || !f->upper || !m.lower) goto done;
+    if (!f->order || !f->diagonal || !f->conditional || !f->upper || !f->square || !m.lower) goto done;
     for (size_t c = 0; c < f->n; c++) f->diagonal[c] = at(hessian, c, c);
     status = factor(&m, terms, err);
 done:
@@ -278,8 +302,9 @@ done:
 void lq_factor_free(struct lq_factor *f)
 {
     if (f == NULL) return;
-    if (f->upper != NULL) drop_result(f);
+    if (f->upper != NULL && f->square != NULL) drop_result(f);
     free(f->upper);
+    free(f->square);
     free(f->order);
     free(f->diagonal);
     free(f->conditional);

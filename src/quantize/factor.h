@@ -19,6 +19,7 @@ struct lq_factor {
     double share;       /* the same, of their mean */
     uint32_t *order;    /* the column at each position */
     float **upper;      /* panels */
+    float **square;     /* of the damped H: where a panel's rows and columns meet */
     float *diagonal;    /* of H, by column */
     float *conditional; /* L_ii^2, by column: what an error costs once later ones are made up for */
 };

@@ -192,18 +192,13 @@ static enum lq_status factor_panel(struct making *m, struct lq_error *err)
     return status;
 }
 
-static void drop(void **panels, size_t n)
-{
-    for (size_t p = 0; p < n; p++) {
-        free(panels[p]);
-        panels[p] = NULL;
-    }
-}
-
 static void drop_result(struct lq_factor *f)
 {
-    drop((void **)f->upper, f->panels);
-    drop((void **)f->square, f->panels);
+    for (size_t p = 0; p < f->panels; p++) {
+        free(f->upper[p]);
+        free(f->square[p]);
+        f->upper[p] = f->square[p] = NULL;
+    }
 }
 
 /* With f->added as it is; as factor_panel. */
@@ -217,7 +212,10 @@ static enum lq_status try_to_factor(struct making *m, struct lq_error *err)
             status = LQ_ERR_MEMORY;
     if (status == LQ_OK) status = lq_pool_run(m->threads, f->panels, fill_panel, m, err);
     for (m->panel = 0; m->panel < f->panels && status == LQ_OK; m->panel++) status = factor_panel(m, err);
-    drop((void **)m->lower, f->panels);
+    for (size_t p = 0; p < f->panels; p++) {
+        free(m->lower[p]);
+        m->lower[p] = NULL;
+    }
     if (status != LQ_OK) drop_result(f);
     return status;
 }

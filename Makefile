@@ -70,7 +70,8 @@ bench: all
 		$(PYTHON) -B tests/bench/run.py $(BENCH_FLAGS)
 	@LQ_BIN=$(BUILD)/llava-quantize $(PYTHON) -B tests/bench/codec.py
 	@LQ_BIN=$(BUILD)/llava-quantize $(PYTHON) -B tests/bench/verify.py
-	@cmake --build $(BUILD) --target bench_gather && LQ_BUILD=$(BUILD) $(PYTHON) -B tests/bench/calibrate.py
+	@cmake --build $(BUILD) --target bench_gather && LQ_BUILD=$(BUILD) $(PYTHON) -B tests/bench/calibrate.py \
+		$(BUILD)/gathering
 	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$(LLAMA_TOOLS)/bin" $(PYTHON) -B tests/bench/encoding.py $(BUILD)/quality
 	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$(LLAMA_TOOLS)/bin" $(PYTHON) -B tests/bench/quality.py $(BUILD)/quality
 	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$(LLAMA_TOOLS)/bin" $(PYTHON) -B tests/bench/calibrated.py \

@@ -1,11 +1,11 @@
 """What gathering adds to plain forward passes, and an estimate of it for LLaVA-1.5.
 
-    LQ_BUILD=build python3 calibrate.py [FOLDER] [--windows 3] [--window 256] [--check]
+    LQ_BUILD=build python3 calibrate.py FOLDER [--windows 3] [--window 256] [--check]
 
 The model: one block of LLaVA-1.5-7B's decoder, 4096 wide, with its output matrix, and a tower of one block; weights are
 made up. All times are processor time of one thread, so that a busy machine disturbs them little. Second moments are
 compared with BLAS alone: one cblas_ssyrk of 256 tokens into 4096 columns. The estimate is for a data set of RECORDS
-records of 640 tokens, of which 576 are a picture's; --check exits 1 unless gathering without second moments adds at most
+records of 640 tokens, most of them a picture's; --check exits 1 unless gathering without second moments adds at most
 30 % to the plain passes.
 """
 import argparse
@@ -76,7 +76,7 @@ def estimate(name, rates, records, threads=2):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", default="/tmp/llava-quantize-bench")
+    parser.add_argument("folder")
     parser.add_argument("--windows", type=int, default=3)
     parser.add_argument("--window", type=int, default=256)
     parser.add_argument("--check", action="store_true")

@@ -70,8 +70,8 @@ def estimate(name, rates, records, threads=2):
     moments = sum(triangle(n) for n in columns[0] + columns[1])
     rows = 4 * CHUNK * sum(columns[0] + columns[1])
     file = sum(2 * n * (n + 1) + 60 * n for n in columns[0] + columns[1])
-    return {"forward": forward, "moments": squares / rates["moments"] / threads / 3600, "memory": (moments + rows) / 1e9,
-            "file": file / 1e9, "imatrix": 60 * sum(columns[0] + columns[1]) / 1e6}
+    return {"forward": forward, "moments": squares / rates["moments"] / threads / 3600,
+            "memory": (moments + rows) / 1e9, "file": file / 1e9, "imatrix": 60 * sum(columns[0] + columns[1]) / 1e6}
 
 
 def main():
@@ -81,7 +81,7 @@ def main():
     parser.add_argument("--window", type=int, default=256)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    build = os.environ.get("LQ_BUILD", "build")
+    args.folder, build = os.path.abspath(args.folder), os.environ.get("LQ_BUILD", "build")
     demo = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "demo")
     models = write_models(args.folder)
     data, text = write_inputs(args.folder, os.path.abspath(demo), (args.windows + 1) * args.window)
@@ -100,8 +100,8 @@ def main():
     products = 4 * 4096 ** 2 + 3 * 4096 * 11008 + 32000 * 4096
     rates = {"product": found["plain"] / found["tokens"] / products, "moments": rate,
              "column": max(0, found["sums"] - found["plain"]) / found["tokens"] / sum(columns)}
-    print(f"\n{RECORDS} records of {TOKENS} tokens, two threads   forward  second moments  memory in one pass       file  "
-          "imatrix alone")
+    print(f"\n{RECORDS} records of {TOKENS} tokens, two threads   forward  second moments  memory in one pass       "
+          "file  imatrix alone")
     for name in MODELS:
         e = estimate(name, rates, RECORDS)
         print(f"{name:<38} {e['forward']:8.1f} h  {e['moments']:11.1f} h  {e['memory']:15.1f} GB {e['file']:7.1f} GB  "

@@ -154,7 +154,8 @@ class Calibrate(CliTest):
         common = ["calibrate", "pair", "-d", self.data, "--hessian", "-o", "small.gguf", "--force", "-t", 1, "-q"]
         refused = self.check([*common, "--memory", "1M"], code=2, out="").err
         least = re.fullmatch(r"llava-quantize: 1.0 MB of memory are too little: all sums, and work on the second "
-                             r"moments of blk.0.ffn_down.weight take [\d.]+ MB; give --memory (\d+)M or more\n", refused)
+                             r"moments of blk.0.ffn_down.weight take [\d.]+ MB; give --memory (\d+)M "
+                             r"or more\n", refused)
         for memory in (plan["bytes"]["one_pass"] // 1000000, int(least[1])):
             found = json.loads(self.check([*common, "--memory", f"{memory}M", "--json"], err="").out)
             ways.append((found["passes"], found["on_disk"]))

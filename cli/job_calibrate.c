@@ -119,6 +119,7 @@ struct lq_calibrate_options cli_calibrated_terms(const struct cli_calibrated *c,
                                                  const struct lq_hooks *hooks)
 {
     struct lq_calibrate_options options = job->calibrate;
+    if (options.weighting == LQ_WEIGHTING_MEASURED) memcpy(options.ratio, c->weights, sizeof options.ratio);
     options.language = c->language;
     options.mmproj = c->mmproj;
     options.data = c->data;
@@ -134,13 +135,14 @@ struct lq_calibrate_options cli_calibrated_terms(const struct cli_calibrated *c,
     return options;
 }
 
-static enum lq_status gather(const struct cli_calibrated *c, const struct cli_job *job, struct lq_error *err)
+static enum lq_status gather(struct cli_calibrated *c, const struct cli_job *job, struct lq_error *err)
 {
     struct lq_calibration *calibration = NULL;
     struct cli_progress progress;
     cli_progress_init(&progress, cli_job_verbosity(job), NULL);
     struct lq_calibrate_options options = cli_calibrated_terms(c, job, &progress.hooks);
     enum lq_status status = lq_calibration_open(&calibration, &options, err);
+    if (status == LQ_OK) memcpy(c->weights, lq_calibration_plan(calibration)->weights, sizeof c->weights);
     if (status == LQ_OK && !job->quiet) cli_calibrate_print(stderr, lq_calibration_plan(calibration));
     if (status == LQ_OK) status = lq_calibration_run(calibration, err);
     lq_calibration_free(calibration);

@@ -20,13 +20,14 @@ struct cli_calibrated {
     char *folder, *stats;
     char *language, *mmproj; /* the pair that was run */
     struct lq_dataset *data;
+    double weights[3]; /* of a token of each kind */
 };
 
 /* Errors: LQ_ERR_USAGE for a model of one half, LQ_ERR_UNSUPPORTED for a quantised one without --allow-requantize, and
  * those of converting, of the data set and of calibrating. Release in any case. */
 enum lq_status cli_calibrate_first(struct cli_calibrated *out, const struct cli_job *job, const struct lq_model *model,
                                    struct lq_error *err);
-/* What the calibration was told; borrows from all three. */
+/* What the calibration was told, and found of weights; borrows from all three. */
 struct lq_calibrate_options cli_calibrated_terms(const struct cli_calibrated *calibrated, const struct cli_job *job,
                                                  const struct lq_hooks *hooks);
 void cli_calibrated_release(struct cli_calibrated *calibrated);

@@ -46,7 +46,8 @@ struct lq_quantize_options {
     enum lq_method method;
     /* NULL, or what `stats` were gathered with: error feedback then aims at the original's outputs on the inputs that
      * the model quantised so far gives, block after block, for each of which both models run all the data once more.
-     * Weights are in memory twice, besides the original's on disk. `language` and `mmproj` are the original. */
+     * Weights are in memory twice, besides the original's on disk. `language` and `mmproj` are the original;
+     * where `weighting` is measured, `ratio` holds what was found (struct lq_calibration_plan). */
     const struct lq_calibrate_options *sequential;
     const struct lq_hooks *hooks; /* may be NULL */
 };

@@ -1,7 +1,7 @@
 /* Error feedback: encoding a matrix so that its products, not its weights, change least.
  *
  * Enters: rows of weights W and the second moments H of the matrix's input. Leaves: the same rows encoded as Q, with
- * sum over rows of (w - q)' H (w - q) as small as one pass of GPTQ (arXiv 2210.17323) on the type's own grid gets it.
+ * sum over rows of (w - q)' H (w - q) as small as GPTQ (arXiv 2210.17323) on the type's own grid and a closing round get it.
  * Invariants: a row whose error under H would not become smaller is encoded plainly; on one kind of CPU the same bytes
  * for any number of threads, and however the rows are cut into calls at multiples of LQ_FEEDBACK_ROWS (BLAS adds up a row
  * in an order that depends on where it stands among the others, not on what they hold).
@@ -9,7 +9,9 @@
  * H = L L' in an order of columns that keeps blocks together; (w - q)' H (w - q) = |L' (w - q)|^2, whose terms are made
  * small from the last column to the first: the errors of the columns done call for a correction of the next block,
  * L_bb'^-1 L_db' e_d; the block's scales are searched for on the corrected weights with importance L_ii^2; then each
- * column is rounded and its error carried on.
+ * column is rounded and its error carried on. Then, once for normal effort, three times for the best and never for the
+ * fast one, each block's scales are fitted to its levels under the whole H, and each level steps to the best value that
+ * it can take while all others stay.
  *
  *     struct lq_factor *factor = NULL;
  *     lq_factor_make(&factor, hessian, &terms, &err);
@@ -22,7 +24,7 @@
 #include "llava_quantize/codec.h"
 
 /* Rows that go together; fewer take as long. */
-enum { LQ_FEEDBACK_ROWS = 128 };
+enum { LQ_FEEDBACK_ROWS = 64 };
 
 struct lq_factor;
 

@@ -232,6 +232,115 @@ static void corrections_are_least_squares(void **state)
     problem_release(&p);
 }
 
+/* One column done, as in Optimal Brain Surgeon: the others make up for its error by the inverse of what is left. */
+static void fix_column(double *inverse, double *w, double *q, size_t n, size_t i, double scale)
+{
+    double level = round(w[i] / scale);
+    level = level < -8 ? -8 : level > 7 ? 7 : level;
+    q[i] = scale * level;
+    double error = (w[i] - q[i]) / inverse[i * n + i];
+    for (size_t j = 0; j < n; j++) w[j] -= error * inverse[i * n + j];
+    double own = inverse[i * n + i];
+    double *row = malloc(n * sizeof *row);
+    memcpy(row, inverse + i * n, n * sizeof *row);
+    for (size_t j = 0; j < n; j++)
+        for (size_t k = 0; k < n; k++) inverse[j * n + k] -= row[j] * row[k] / own;
+    for (size_t j = 0; j < n; j++) inverse[i * n + j] = inverse[j * n + i] = j == i;
+    free(row);
+}
+
+/* One block, its columns from the costliest on, as GPTQ's paper derives it from inverses; the scale is the one that was
+ * searched for. */
+static void levels_are_those_of_gptq(void **state)
+{
+    (void)state;
+    enum { N = 32 };
+    random_state = 6;
+    for (int round = 0; round < 20; round++) {
+        struct problem p;
+        struct lq_feedback_outcome outcome;
+        double h[N * N], inverse[N * N], w[N], q[N];
+        float got[N], scale, offset;
+        uint8_t coded[18];
+        bool done[N] = {false};
+        problem_init(&p, N, N, 1, 200);
+        struct lq_factor *factor = factor_of(&p, N, 0, 1);
+        float *scratch = floats(lq_feedback_scratch(N));
+        assert_int_equal(
+            lq_feedback_encode(factor, LQ_TYPE_Q4_0, p.w, 1, LQ_EFFORT_FAST, scratch, coded, &outcome, NULL), LQ_OK);
+        lq_codec_decode(LQ_TYPE_Q4_0, coded, got, N, NULL);
+        lq_grid_scales(lq_grid_find(LQ_TYPE_Q4_0), coded, &scale, &offset);
+        for (size_t i = 0; i < N; i++) {
+            for (size_t j = 0; j < N; j++) h[i * N + j] = second_moment(&p, i, j);
+            w[i] = (double)p.w[i];
+        }
+        for (size_t i = 0; i < N; i++) {
+            double a[N * N], b[N] = {0};
+            memcpy(a, h, sizeof a);
+            b[i] = 1;
+            solve(a, b, N);
+            for (size_t j = 0; j < N; j++) inverse[j * N + i] = b[j];
+        }
+        for (size_t turn = 0; turn < N; turn++) {
+            size_t next = N;
+            for (size_t i = 0; i < N; i++)
+                if (!done[i] && (next == N || h[i * N + i] > h[next * N + next])) next = i;
+            done[next] = true;
+            fix_column(inverse, w, q, N, next, (double)scale);
+        }
+        for (size_t i = 0; i < N && outcome.kept == 0; i++)
+            if (fabs(q[i] - (double)got[i]) > 1e-5)
+                fail_msg("round %d, column %zu: %g, %g", round, i, (double)got[i], q[i]);
+        assert_int_equal(outcome.kept, 0);
+        free(scratch);
+        lq_factor_free(factor);
+        problem_release(&p);
+    }
+}
+
+/* A closing round steps every level to the best one while all others stay: no single step is left that gains anything
+ * worth while; and of a block with few live columns there is hardly a better choice of levels at all. */
+static void few_columns_come_close_to_the_best(void **state)
+{
+    (void)state;
+    enum { N = 32, LIVE = 4 };
+    random_state = 7;
+    double lost = 0, least_lost = 0;
+    for (int round = 0; round < 20; round++) {
+        struct problem p;
+        struct lq_feedback_outcome outcome;
+        float q[N], scale, offset;
+        uint8_t coded[18];
+        problem_init(&p, N, N, 1, 50);
+        for (size_t i = LIVE; i < N; i++)
+            for (size_t j = 0; j <= i; j++) p.hessian[i * (i + 1) / 2 + j] = 0;
+        struct lq_factor *factor = factor_of(&p, N, 1e-4, 1);
+        float *scratch = floats(lq_feedback_scratch(N));
+        assert_int_equal(
+            lq_feedback_encode(factor, LQ_TYPE_Q4_0, p.w, 1, LQ_EFFORT_BEST, scratch, coded, &outcome, NULL), LQ_OK);
+        lq_codec_decode(LQ_TYPE_Q4_0, coded, q, N, NULL);
+        lq_grid_scales(lq_grid_find(LQ_TYPE_Q4_0), coded, &scale, &offset);
+        lost += loss_of(&p, p.w, q);
+        double least = INFINITY;
+        for (int choice = 0; choice < 1 << (4 * LIVE); choice++) {
+            double e[LIVE], sum = 0;
+            for (int i = 0; i < LIVE; i++) e[i] = (double)p.w[i] - (double)scale * ((choice >> 4 * i & 15) - 8);
+            for (int i = 0; i < LIVE; i++) {
+                const float *row = p.hessian + i * (i + 1) / 2;
+                for (int j = 0; j < i; j++) sum += 2 * e[i] * (double)row[j] * e[j];
+                sum += e[i] * (double)row[i] * e[i];
+            }
+            if (sum < least) least = sum;
+        }
+        least_lost += least;
+        free(scratch);
+        lq_factor_free(factor);
+        problem_release(&p);
+    }
+    assert_true(lost >= 0.999 * least_lost);
+    if (!(lost < 2 * least_lost)) fail_msg("%g, at best %g", lost, least_lost);
+}
+
 /* Tiles of rows alone or together, whatever the number of threads: the same bytes. */
 static void bytes_are_the_same(void **state)
 {
@@ -336,6 +445,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(losses_are_what_it_says),   cmocka_unit_test(corrections_are_least_squares),
+        cmocka_unit_test(levels_are_those_of_gptq),  cmocka_unit_test(few_columns_come_close_to_the_best),
         cmocka_unit_test(bytes_are_the_same),        cmocka_unit_test(odd_hessians_do),
         cmocka_unit_test(what_cannot_be_is_refused),
     };

@@ -94,6 +94,33 @@ static void other_levels_are_written(void **state)
         }
 }
 
+/* The number that they are multiples of changes, and all scales or all offsets with it. */
+static void super_scales_stretch(void **state)
+{
+    (void)state;
+    for (int t = 0; t < TYPES; t++) {
+        const struct lq_grid *grid = lq_grid_find(types[t]);
+        uint8_t block[BLOCK_BYTES];
+        random_block(types[t], block);
+        for (int way = 0; way < 2; way++) {
+            float before[2][LQ_GRID_PARTS] = {{0}}, after[2][LQ_GRID_PARTS] = {{0}};
+            if (grid->super[way] < 0) {
+                assert_true(lq_grid_super(grid, block, way) == 0 && lq_grid_set_super(grid, block, way, 1) == 0);
+                continue;
+            }
+            assert_true(lq_grid_set_super(grid, block, way, 0.75f) == 0.75f);
+            lq_grid_scales(grid, block, before[0], before[1]);
+            assert_true(lq_grid_set_super(grid, block, way, 1e9f) == 0.75f); /* no f16 number */
+            assert_true(lq_grid_set_super(grid, block, way, 1.5f) == 1.5f);
+            lq_grid_scales(grid, block, after[0], after[1]);
+            for (unsigned k = 0; k < (unsigned)grid->weights / grid->part; k++) {
+                assert_true(after[way][k] == 2 * before[way][k]);
+                assert_true(after[1 - way][k] == before[1 - way][k]);
+            }
+        }
+    }
+}
+
 /* So that the nearest level can be found between neighbours. */
 static void values_ascend(void **state)
 {
@@ -112,6 +139,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_are_scales_and_levels),
         cmocka_unit_test(other_levels_are_written),
+        cmocka_unit_test(super_scales_stretch),
         cmocka_unit_test(values_ascend),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

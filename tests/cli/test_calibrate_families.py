@@ -89,12 +89,21 @@ class Families(CliTest):
         kl = json.loads(result.out)["kl"]["answer"]["mean"]
         self.assertTrue(0 < kl < 1, kl)
 
+    def check_sequential(self, language):
+        """Every matrix gets error feedback, on what the quantised blocks before it make of its inputs."""
+        args = [language, "in-order", "q4_k", "--data", "data.json", "--sequential", "--json", "-t", 1, "-q"]
+        result = self.check(args)
+        fed = {t["name"]: t for t in json.loads(result.out)["plan"] if t.get("method") == "feedback"}
+        self.assertLessEqual({"v.blk.1.attn_q.weight", "mm.0.weight", "blk.1.attn_output.weight"}, set(fed))
+        self.check(["verify", "in-order", "--against", language, "-q"])
+
     def check_family(self, kind):
         language, model, found = self.calibrate(kind)
         self.check_shapes(kind, model, found)
         self.check_tokens(kind, found)
         self.check_moments(model, found)
         self.check_pair(language)
+        self.check_sequential(language)
 
     def test_grouped(self):
         self.check_family("grouped")

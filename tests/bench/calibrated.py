@@ -32,11 +32,12 @@ STEPS = {
     "imatrix, text": ["--stats", "{peer}", "--method", "imatrix"],
     "imatrix, both": ["--stats", "{both}", "--method", "imatrix"],
     "feedback": ["--stats", "{both}", "--method", "feedback"],
+    "sequential": ["--data", DATA, "--text", TEXT, "--sequential"],
 }
 OURS = "feedback"  # what stands beside the peer
 # How tokens may count, and the file types at which that is measured.
-WEIGHTINGS = ("--weighting counts --cap off", "--weighting equal --cap off", "--weighting 1:4:1 --cap off",
-              "--weighting counts --cap 4")
+WEIGHTINGS = ("--weighting counts --cap off", "--weighting equal --cap off", "--weighting 1:3:0.2 --cap off",
+              "--weighting measured --cap off", "--weighting counts --cap 10")
 WEIGHED = ("Q4_K_S", "Q2_K")
 
 

@@ -124,7 +124,8 @@ def interval(kl):
 
 def figures(result):
     kl, flips, halves = result["kl"]["answer"], result["flips"], result["by_half"]
-    return {"KL answer": f"{kl['mean']:.3g}", "95 %": interval(kl),
+    return {"KL answer": f"{kl['mean']:.3g}", "95 %": interval(kl), "median": f"{kl['median']:.3g}",
+            "KL 90 %": f"{kl['p90']:.3g}",
             "vision alone": f"{halves['vision']['kl']['answer']['mean']:.3g}",
             "language alone": f"{halves['language']['kl']['answer']['mean']:.3g}",
             "same token": f"{100 * result['agreement']['answer']:.2f} %", "flips": str(flips["lost"] + flips["gained"])}
@@ -164,7 +165,8 @@ def weigh(options, original):
         for kind in WEIGHED:
             pair = make(options, f"weighting-{number}", (kind, kind), ["--stats", stats])
             kl = measured(options, pair, original)["kl"]["answer"]
-            row |= {f"KL {kind}": f"{kl['mean']:.3g}", f"95 % {kind}": interval(kl)}
+            row |= {f"KL {kind}": f"{kl['mean']:.3g}", f"95 % {kind}": interval(kl),
+                    f"KL 90 % {kind}": f"{kl['p90']:.3g}"}
         rows.append(row)
     return rows
 

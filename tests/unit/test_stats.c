@@ -184,6 +184,28 @@ static void test_bad_shapes(void **state)
     refuse(&b, ": tensor 'w.in_sum2': type f16, expected f32");
 }
 
+/* A sparse file claims more than anybody has memory for. */
+static void test_too_large(void **state)
+{
+    (void)state;
+    const uint64_t columns = UINT64_C(1) << 40;
+    struct bytes b = {0};
+    struct lq_stats *im = NULL;
+    struct lq_error err = {0};
+    char path[64];
+    put_gguf_head(&b, 3, 2, 1);
+    put_gguf_text(&b, "general.type", "imatrix");
+    put_gguf_tensor(&b, "w.counts", 1, 1, 0, 0);
+    put_gguf_tensor(&b, "w.in_sum2", columns, 1, 0, 32);
+    int fd = bytes_fd(&b);
+    assert_int_equal(ftruncate(fd, (off_t)(4 * columns + 4096)), 0);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    assert_int_equal(lq_stats_load(&im, path, &err), LQ_ERR_FORMAT);
+    assert_string_equal(err.message + strlen(path),
+                        ": tensor 'w.in_sum2': 4398046511104 bytes, expected at most 1073741824");
+    close(fd);
+}
+
 static void put_legacy(struct bytes *b, const char *name, uint32_t calls, uint32_t n, float value)
 {
     put_u32(b, (uint32_t)strlen(name));
@@ -262,10 +284,15 @@ static void test_missing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden_gguf),         cmocka_unit_test(test_golden_legacy),
-        cmocka_unit_test(test_check_against_model), cmocka_unit_test(test_bad_gguf),
-        cmocka_unit_test(test_bad_shapes),          cmocka_unit_test(test_bad_legacy),
-        cmocka_unit_test(test_legacy_tail),         cmocka_unit_test(test_missing),
+        cmocka_unit_test(test_golden_gguf),
+        cmocka_unit_test(test_golden_legacy),
+        cmocka_unit_test(test_check_against_model),
+        cmocka_unit_test(test_bad_gguf),
+        cmocka_unit_test(test_bad_shapes),
+        cmocka_unit_test(test_bad_legacy),
+        cmocka_unit_test(test_legacy_tail),
+        cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_missing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,8 +19,10 @@
 enum { BAND = 128 /* rows of a matrix that one item adds to */, MODELS = 2 };
 enum { ORIGINAL, QUANTISED };
 
-/* How much of the correction is made: 1 is GPTAQ's, less is QEP's. */
-static const float strength = 1;
+/* How much of the correction is made: 1 is GPTAQ's, less is QEP's. All of it fits too closely what was calibrated on: on
+ * the demo at 2 bits, with 32 records, the answers' mean divergence is .0012 with half of it, .0039 with all, .0022 with
+ * none. */
+static const float strength = 0.5f;
 
 /* What is summed up for one input. */
 struct sums {

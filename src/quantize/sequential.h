@@ -3,7 +3,7 @@
  * Enters: the pair that statistics were gathered from, and what it was calibrated on. Leaves: for the inputs of one
  * group of matrices at a time, the second moments of what the quantised model feeds them, and a correction of the
  * weights: with x the original's input and X that of the model quantised so far, rows w + w sum c (x - X) X' H^-1, where
- * H = sum c X X', come nearest to w x when they meet X.
+ * H = sum c X X', come nearest to w x when they meet X; half of that correction is made.
  * Invariants: both models run the same tokens; groups are the tower's blocks, the projector, the language half's blocks
  * and the output, in this order; the same bytes for any number of our threads, as long as the runtime's are the same.
  *

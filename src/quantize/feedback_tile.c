@@ -57,18 +57,18 @@ size_t lq_tile_part(const struct lq_tile *t, size_t k)
     return k / t->grid->weights * (t->grid->weights / t->grid->part) + t->within[k] / t->grid->part;
 }
 
-/* Nearest values: of whole numbers, */
-static void round_even(const struct lq_grid *grid, const float *x, float *value)
+/* Nearest values and their levels: of whole numbers, */
+static void round_even(const struct lq_grid *grid, const float *x, float *value, float *level)
 {
     const float least = grid->least, most = grid->most, shift = 0x1.8p23f;
     for (size_t r = 0; r < ROWS; r++) {
         float v = x[r] > least ? x[r] : least; /* a NaN too */
         v = v < most ? v : most;
-        value[r] = v + shift - shift;
+        value[r] = level[r] = v + shift - shift;
     }
 }
 
-/* and of a table, whose levels come out too. */
+/* and of a table. */
 static void round_table(const struct lq_grid *grid, const float *x, float *value, float *level)
 {
     for (size_t r = 0; r < ROWS; r++) {
@@ -93,10 +93,10 @@ void lq_tile_round(const struct lq_tile *t, size_t k, const float *target, float
     float x[ROWS], value[ROWS], level[ROWS];
     for (size_t r = 0; r < ROWS; r++) x[r] = (target[r] - offset[r]) * inverse[r];
     if (t->grid->table != NULL) round_table(t->grid, x, value, level);
-    else round_even(t->grid, x, value);
+    else round_even(t->grid, x, value, level);
     for (size_t r = 0; r < ROWS; r++) {
         q[r] = scale[r] * value[r] + offset[r];
-        p->levels[k][r] = (int8_t)(t->grid->table != NULL ? level[r] : value[r]);
+        p->levels[k][r] = (int8_t)level[r];
     }
 }
 

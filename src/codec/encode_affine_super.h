@@ -270,7 +270,7 @@ static const struct super_search q2_k_search[] = {
 static void q4_k_encode(const struct lq_encode *job)
 {
     enum { BYTES = 144 };
-    static const struct super_format format = {32, 15, 63, BY_SPREAD};
+    static const struct super_format format = {32, 15, 63, BY_EVEN};
     size_t n_blocks = job->rows * job->columns / 32;
     for (size_t first = 0; first < n_blocks; first += TILE) {
         struct super_tile s;
@@ -290,7 +290,7 @@ static void q4_k_encode(const struct lq_encode *job)
 static void q5_k_encode(const struct lq_encode *job)
 {
     enum { BYTES = 176 };
-    static const struct super_format format = {32, 31, 63, BY_SPREAD};
+    static const struct super_format format = {32, 31, 63, BY_EVEN};
     size_t n_blocks = job->rows * job->columns / 32;
     for (size_t first = 0; first < n_blocks; first += TILE) {
         struct super_tile s;
@@ -316,7 +316,7 @@ static void q5_k_encode(const struct lq_encode *job)
 static void q2_k_encode(const struct lq_encode *job)
 {
     enum { BYTES = 84 };
-    static const struct super_format format = {16, 3, 15, BY_MAGNITUDE};
+    static const struct super_format format = {16, 3, 15, BY_SPREAD};
     size_t n_blocks = job->rows * job->columns / 256;
     uint8_t *dst = job->dst;
     for (size_t block = 0; block < n_blocks; block++, dst += BYTES) {

@@ -15,14 +15,14 @@
 
 enum { TILE = 16, LONGEST_SUB_BLOCK = 32 };
 
-/* What an error counts where no importance is given: what ggml's encoders imply, but for BY_BOTH, which gives better
- * answers at 3 bits. */
+/* What an error counts where no importance is given. What ggml's encoders imply grows with the weight; ours is more even
+ * where that leaves room, because the outputs of real layers then change less. */
 enum weighting {
     BY_ONE,
-    BY_MAGNITUDE, /* |x|, and a 32nd of the root of the mean square, so that a zero counts too */
-    BY_SPREAD,    /* |x| + the root of the sub-block's mean square */
-    BY_SQUARE,    /* x^2 */
-    BY_BOTH       /* x^2 + the sub-block's mean square */
+    BY_SQUARE, /* x^2 */
+    BY_SPREAD, /* |x| + the root of the sub-block's mean square */
+    BY_EVEN,   /* |x| + four times that root */
+    BY_BOTH    /* x^2 + the sub-block's mean square */
 };
 
 struct tile {
@@ -61,9 +61,9 @@ static inline void weigh(struct tile *t, size_t n, size_t g, enum weighting weig
     vf spread = v_sqrt(squares / v_set((float)n));
     for (size_t i = 0; i < n; i++) {
         vf x = v_load(&t->x[i][g]), w = v_set(1);
-        if (weighting == BY_MAGNITUDE) w = v_abs(x) + v_set(0x1p-5f) * spread;
-        if (weighting == BY_SPREAD) w = spread + v_abs(x);
         if (weighting == BY_SQUARE) w = x * x;
+        if (weighting == BY_SPREAD) w = spread + v_abs(x);
+        if (weighting == BY_EVEN) w = v_set(4) * spread + v_abs(x);
         if (weighting == BY_BOTH) w = spread * spread + x * x;
         v_store(&t->w[i][g], w);
     }

@@ -13,9 +13,9 @@
 
 #include <cmocka.h>
 
-enum { ROWS = 8, COLUMNS = 1024, WEIGHTS = ROWS * COLUMNS, KINDS = LQ_BENCH_OUTLIER + 1 };
+enum { ROWS = 8, MANY = 128, COLUMNS = 1024, WEIGHTS = ROWS * COLUMNS, KINDS = LQ_BENCH_OUTLIER + 1 };
 
-static float weights[WEIGHTS], importance[COLUMNS];
+static float weights[MANY * COLUMNS], importance[COLUMNS];
 
 /* Mean of w^4 over the square of the mean of w^2, rows brought to one scale: 3 for normal ones. */
 static double kurtosis(void)
@@ -47,7 +47,7 @@ static void rows_are_the_same_everywhere(void **state)
     for (int kind = 0; kind < KINDS; kind++) {
         lq_bench_weights((enum lq_bench_kind)kind, 7, ROWS, COLUMNS, weights);
         assert_true(kurtosis() > expected[kind].least && kurtosis() < expected[kind].most);
-        assert_int_equal(XXH3_64bits(weights, sizeof weights), expected[kind].hash);
+        assert_int_equal(XXH3_64bits(weights, WEIGHTS * sizeof *weights), expected[kind].hash);
     }
     lq_bench_importance(7, COLUMNS, importance);
     assert_int_equal(XXH3_64bits(importance, sizeof importance), 0xa9b237f1274c6da9);
@@ -114,7 +114,7 @@ static void errors_are_those_of_the_definition(void **state)
     }
 }
 
-/* Normal is not above ggml's; best is not above normal, but for what two searches may end apart on so few rows. */
+/* Normal is not above ggml's, and best is not above normal: over many rows, for two searches may end a little apart. */
 static void check_efforts(enum lq_type type, const struct lq_bench_matrix *m, const char *what)
 {
     struct lq_bench_error normal = {0}, best = {0};
@@ -123,7 +123,7 @@ static void check_efforts(enum lq_type type, const struct lq_bench_matrix *m, co
     const char *name = lq_format_name(type), *with = m->importance != NULL ? "with" : "without";
     if (normal.ours > normal.ggml)
         fail_msg("%s, %s rows, %s importance: error %.4f of ggml's", name, what, with, normal.ours / normal.ggml);
-    if (best.ours > 1.02 * normal.ours)
+    if (best.ours > normal.ours)
         fail_msg("%s, %s rows, %s importance: best is %.4f of normal", name, what, with, best.ours / normal.ours);
 }
 
@@ -133,10 +133,10 @@ static void no_error_is_above_ggml(void **state)
     static const char *const names[KINDS] = {"normal", "heavy", "outlier"};
     lq_bench_importance(5, COLUMNS, importance);
     for (int kind = 0; kind < KINDS; kind++) {
-        lq_bench_weights((enum lq_bench_kind)kind, 5, ROWS, COLUMNS, weights);
+        lq_bench_weights((enum lq_bench_kind)kind, 5, MANY, COLUMNS, weights);
         for (size_t t = 0; t < TYPES; t++) {
-            check_efforts(types[t], &(struct lq_bench_matrix){weights, ROWS, COLUMNS, NULL}, names[kind]);
-            check_efforts(types[t], &(struct lq_bench_matrix){weights, ROWS, COLUMNS, importance}, names[kind]);
+            check_efforts(types[t], &(struct lq_bench_matrix){weights, MANY, COLUMNS, NULL}, names[kind]);
+            check_efforts(types[t], &(struct lq_bench_matrix){weights, MANY, COLUMNS, importance}, names[kind]);
         }
     }
 }

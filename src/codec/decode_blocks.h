@@ -52,9 +52,15 @@ static inline void add_bits(const uint8_t *src, size_t n, unsigned down, uint64_
 /* n bytes hold n levels in their lower halves, the next n in their upper. */
 static inline void unpack_nibbles(const uint8_t *src, size_t n, uint8_t *level)
 {
-    memset(level, 0, 2 * n);
-    add_bits(src, n, 0, 15, 0, level);
-    add_bits(src, n, 4, 15, 0, level + n);
+    const uint64_t masks = 0x0f0f0f0f0f0f0f0f;
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t bits, lower, upper;
+        memcpy(&bits, src + i, sizeof bits);
+        lower = bits & masks;
+        upper = bits >> 4 & masks;
+        memcpy(level + i, &lower, sizeof lower);
+        memcpy(level + n + i, &upper, sizeof upper);
+    }
 }
 
 /* Two times 32 bytes hold two bits of 256 levels: those of level i in byte i / 128 * 32 + i % 32, behind those of

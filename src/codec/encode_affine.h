@@ -133,15 +133,6 @@ static inline vf store_scale(vf scale)
     return v_select(v_less(v_set(0), scale), v_max(scale, v_set(0x1p-24f)), v_set(0));
 }
 
-/* f16 values of lanes g, g + 1, ..., into `half`. */
-static inline vf round_lanes(vf a, uint16_t *half)
-{
-    float f[LANES];
-    v_store(f, a);
-    for (size_t lane = 0; lane < LANES; lane++) half[lane] = round_to_half(&f[lane]);
-    return v_load(f);
-}
-
 /* Scale and minimum as f16 numbers: with the minimum rounded, the scale is fitted to it once more. */
 static inline void store_line(struct tile *t, size_t n, size_t g, float top, const struct affine_block *b,
                               struct line line, uint16_t scale[LANES], uint16_t minimum[LANES])

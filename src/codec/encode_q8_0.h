@@ -61,15 +61,15 @@ static void q8_0_round(const struct lq_encode *job)
 static void q8_0_fit(const struct lq_encode *job, const struct level_range *range)
 {
     enum { N = Q8_0_WEIGHTS };
-    static const struct scale_grid grid = {EVEN, -127, 127};
+    static const struct scale_grid grid = {EVEN, -127, 127, false};
     size_t n_blocks = job->rows * job->columns / N;
     for (size_t first = 0; first < n_blocks; first += TILE) {
         struct tile t;
         _Alignas(64) float scale[TILE];
         uint16_t half[TILE];
         tile_load(&t, job, first, N, BY_ONE);
-        for (size_t g = 0; g < TILE; g += LANES) v_store(scale + g, least_error_scale(&t, N, g, grid, range));
-        for (size_t lane = 0; lane < TILE; lane++) half[lane] = round_to_half(&scale[lane]);
+        for (size_t g = 0; g < TILE; g += LANES)
+            v_store(scale + g, round_lanes(least_error_scale(&t, N, g, grid, range), half + g));
         for (size_t g = 0; g < TILE; g += LANES) choose_levels(&t, N, g, grid, v_load(scale + g));
         transpose_bytes(t.level);
         transpose_bytes(t.level + 16);

@@ -13,9 +13,10 @@
 struct scale_grid {
     enum { EVEN, CURVED, FLOATS } kind; /* every whole number; the sixteen of IQ4_NL; those of MXFP4 */
     float lowest, highest;
+    bool unweighed; /* every error counts one: the tile has no weights for them */
 };
 
-static const struct scale_grid curved_grid = {CURVED, -127, 113};
+static const struct scale_grid curved_grid = {CURVED, -127, 113, false};
 
 /* What is stored for the sixteen levels, and the levels: behind a threshold in y + 4, those above it and (second row)
  * those below. */
@@ -81,12 +82,17 @@ static inline vf inverse_or_zero(vf a)
     return v_select(zero, v_set(0), v_set(1) / v_select(zero, v_set(1), a));
 }
 
+LQ_SPECIALISED vf weight_of_error(const struct tile *t, size_t i, size_t g, struct scale_grid grid)
+{
+    return grid.unweighed ? v_set(1) : v_load(&t->w[i][g]);
+}
+
 /* What levels chosen by an inverse scale lead to. */
 struct scale_fit {
     vf xl, ll; /* sum w x l, sum w l^2 */
 };
 
-/* Candidates are judged several at once, which keeps the processor's arithmetic busy. */
+/* Candidates are judged several at once, at most so many, which keeps the processor's arithmetic busy. */
 enum { AT_ONCE = 4 };
 
 LQ_SPECIALISED void fit_scales(const struct tile *t, size_t n, size_t g, struct scale_grid grid, const vf *inverse,
@@ -94,7 +100,7 @@ LQ_SPECIALISED void fit_scales(const struct tile *t, size_t n, size_t g, struct 
 {
     for (size_t c = 0; c < count; c++) fit[c].xl = fit[c].ll = v_set(0);
     for (size_t i = 0; i < n; i++) {
-        vf x = v_load(&t->x[i][g]), w = v_load(&t->w[i][g]);
+        vf x = v_load(&t->x[i][g]), w = weight_of_error(t, i, g, grid);
         for (size_t c = 0; c < count; c++) {
             vf level = nearest_level(x * inverse[c], grid), weighted = w * level;
             fit[c].xl = fit[c].xl + weighted * x;
@@ -113,7 +119,7 @@ LQ_SPECIALISED void errors_at(const struct tile *t, size_t n, size_t g, struct s
         sum[c] = v_set(0);
     }
     for (size_t i = 0; i < n; i++) {
-        vf x = v_load(&t->x[i][g]), w = v_load(&t->w[i][g]);
+        vf x = v_load(&t->x[i][g]), w = weight_of_error(t, i, g, grid);
         for (size_t c = 0; c < count; c++) {
             vf y = x * inverse[c], off = y - nearest_level(y, grid);
             sum[c] = sum[c] + w * (off * off);
@@ -123,21 +129,22 @@ LQ_SPECIALISED void errors_at(const struct tile *t, size_t n, size_t g, struct s
         error[c] = v_select(v_less(v_set(0), v_abs(scale[c])), scale[c] * scale[c] * sum[c], v_set(0x1p120f));
 }
 
-/* The weight of the largest magnitude, with its sign. */
+/* The weight of the largest magnitude, with its sign; of two, the positive one. */
 static inline vf extreme(const struct tile *t, size_t n, size_t g)
 {
-    vf most = v_set(0);
+    vf least = v_set(0), most = v_set(0);
     for (size_t i = 0; i < n; i++) {
         vf x = v_load(&t->x[i][g]);
-        most = v_select(v_less(v_abs(most), v_abs(x)), x, most);
+        least = v_min(x, least);
+        most = v_max(x, most);
     }
-    return most;
+    return v_select(v_less(most, v_set(0) - least), least, most);
 }
 
 /* Levels that the extreme weight is put at, in turn, and how often the best scale is refitted. The level may lie beyond
  * the grid: then the extreme weight is cut. */
 struct level_range {
-    int n; /* a multiple of AT_ONCE */
+    int n; /* a multiple of how many are judged at once */
     float first, step;
 };
 
@@ -164,17 +171,17 @@ LQ_SPECIALISED void try_inverses(struct scale_found *best, const struct tile *t,
     }
 }
 
-/* The best scale found. */
+/* The best scale found, of `at_once` candidates at a time. */
 LQ_SPECIALISED struct scale_found search_scale(const struct tile *t, size_t n, size_t g, struct scale_grid grid,
-                                               const struct scale_search *search)
+                                               const struct scale_search *search, int at_once)
 {
     struct scale_found best = {v_set(0), v_set(0), v_set(0)};
     vf unit = inverse_or_zero(extreme(t, n, g)), inverse[AT_ONCE];
     for (const struct level_range *range = search->ranges; range < search->ranges + 2; range++)
-        for (int first = 0; first < range->n; first += AT_ONCE) {
-            for (int c = 0; c < AT_ONCE; c++)
+        for (int first = 0; first < range->n; first += at_once) {
+            for (int c = 0; c < at_once; c++)
                 inverse[c] = unit * v_set(range->first + range->step * (float)(first + c));
-            try_inverses(&best, t, n, g, grid, inverse, AT_ONCE);
+            try_inverses(&best, t, n, g, grid, inverse, (size_t)at_once);
         }
     for (int refit = 0; refit < search->n_refits; refit++) {
         inverse[0] = inverse_or_zero(best.scale);
@@ -231,46 +238,69 @@ static inline void pack_nibbles(const struct tile *t, uint8_t packed[TILE][16])
     transpose_bytes(packed);
 }
 
-/* Encodes a tile of blocks of 32 weights, each with an f16 scale of its own: finds the scales, rounds them, chooses the
- * levels. */
-LQ_SPECIALISED void encode_tile(struct tile *t, struct scale_grid grid, const struct scale_search *search,
-                                uint16_t half[TILE])
+/* The f16 scales of a tile of blocks of 32 weights: the best ones, rounded. */
+LQ_SPECIALISED void find_scales(const struct tile *t, struct scale_grid grid, const struct scale_search *search,
+                                int at_once, float scale[TILE], uint16_t half[TILE])
 {
-    _Alignas(64) float scale[TILE];
-    for (size_t g = 0; g < TILE; g += LANES) v_store(scale + g, search_scale(t, 32, g, grid, search).scale);
-    for (size_t lane = 0; lane < TILE; lane++) half[lane] = round_to_half(&scale[lane]);
-    for (size_t g = 0; g < TILE; g += LANES) choose_levels(t, 32, g, grid, v_load(scale + g));
+    for (size_t g = 0; g < TILE; g += LANES)
+        v_store(scale + g, round_lanes(search_scale(t, 32, g, grid, search, at_once).scale, half + g));
+}
+
+/* The levels nearest to x / scale, as pack_nibbles stores them. */
+LQ_SPECIALISED void choose_nibbles(const struct tile *t, struct scale_grid grid, const float scale[TILE],
+                                   uint8_t packed[TILE][16])
+{
+    for (size_t g = 0; g < TILE; g += LANES) {
+        vf inverse = inverse_or_zero(v_load(scale + g));
+        for (size_t i = 0; i < 16; i++) {
+            vf lower = nearest_code(v_load(&t->x[i][g]) * inverse, grid);
+            vf upper = nearest_code(v_load(&t->x[i + 16][g]) * inverse, grid);
+            v_store_bytes(&packed[i][g], lower + v_set(16) * upper);
+        }
+    }
+    transpose_bytes(packed);
+}
+
+/* How many of a tile's sub-blocks there are. */
+static inline size_t count_blocks(size_t first, size_t n_blocks)
+{
+    return n_blocks - first < TILE ? n_blocks - first : TILE;
 }
 
 /* Q4_0 and IQ4_NL: 32 weights; an f16 scale and 16 bytes of levels, two each. */
 LQ_SPECIALISED void encode_nibbles(const struct lq_encode *job, struct scale_grid grid, enum weighting weighting,
-                                   const struct scale_search *search)
+                                   const struct scale_search *search, int at_once)
 {
     enum { N = 32, BYTES = 18 };
     size_t n_blocks = job->rows * job->columns / N;
     for (size_t first = 0; first < n_blocks; first += TILE) {
         struct tile t;
         uint16_t half[TILE];
+        _Alignas(64) float scale[TILE];
         _Alignas(64) uint8_t packed[TILE][16];
         tile_load(&t, job, first, N, weighting);
-        encode_tile(&t, grid, search, half);
-        pack_nibbles(&t, packed);
-        for (size_t lane = 0; lane < TILE && first + lane < n_blocks; lane++) {
-            uint8_t *dst = job->dst + (first + lane) * BYTES;
+        find_scales(&t, grid, search, at_once, scale, half);
+        choose_nibbles(&t, grid, scale, packed);
+        uint8_t *dst = job->dst + first * BYTES;
+        for (size_t lane = 0; lane < count_blocks(first, n_blocks); lane++, dst += BYTES) {
             memcpy(dst, &half[lane], sizeof half[lane]);
             memcpy(dst + sizeof half[lane], packed[lane], sizeof packed[lane]);
         }
     }
 }
 
+/* Without importance, normal is as quick as fast: more would not be four times as fast as llama-quantize. */
 static void q4_0_encode(const struct lq_encode *job)
 {
     static const struct scale_search search[] = {
-        [LQ_EFFORT_NORMAL] = {{{4, -7.5f, -0.75f}}, 0}, /* more would not be four times as fast as llama-quantize */
-        [LQ_EFFORT_FAST] = {{{4, -7.5f, -0.75f}}, 0},
-        [LQ_EFFORT_BEST] = {{{24, -7, -0.3f}, {16, 6.5f, 0.4f}}, 4},
+        [LQ_EFFORT_NORMAL] = {{{6, -7.2f, -0.5f}}, 0},
+        [LQ_EFFORT_FAST] = {{{3, -7.2f, -0.75f}}, 0},
+        [LQ_EFFORT_BEST] = {{{24, -7, -0.3f}, {18, 6.5f, 0.4f}}, 4},
     };
-    encode_nibbles(job, (struct scale_grid){EVEN, -8, 7}, BY_ONE, &search[job->effort]);
+    const struct scale_grid alike = {EVEN, -8, 7, true}, weighed = {EVEN, -8, 7, false};
+    enum lq_effort quick = job->effort == LQ_EFFORT_NORMAL ? LQ_EFFORT_FAST : job->effort;
+    if (job->importance == NULL) encode_nibbles(job, alike, UNWEIGHED, &search[quick], 3);
+    else encode_nibbles(job, weighed, UNWEIGHED, &search[job->effort], 3);
 }
 
 static void iq4_nl_encode(const struct lq_encode *job)
@@ -280,14 +310,14 @@ static void iq4_nl_encode(const struct lq_encode *job)
         [LQ_EFFORT_FAST] = {{{4, -90, -15}}, 1},
         [LQ_EFFORT_BEST] = {{{48, -80, -3}, {32, 75, 4}}, 4},
     };
-    encode_nibbles(job, curved_grid, BY_SQUARE, &search[job->effort]);
+    encode_nibbles(job, curved_grid, BY_SQUARE, &search[job->effort], AT_ONCE);
 }
 
 /* Q5_0: 32 weights; an f16 scale, the fifth bits of the levels in a number of 32 bits, the lower four as in Q4_0. */
 static void q5_0_encode(const struct lq_encode *job)
 {
     enum { N = 32, BYTES = 22 };
-    static const struct scale_grid grid = {EVEN, -16, 15};
+    static const struct scale_grid grid = {EVEN, -16, 15, false};
     static const struct scale_search search[] = {
         [LQ_EFFORT_NORMAL] = {{{8, -15.2f, -0.7f}, {4, 14.6f, 0.8f}}, 1},
         [LQ_EFFORT_FAST] = {{{4, -15.2f, -0.75f}}, 0},
@@ -298,9 +328,11 @@ static void q5_0_encode(const struct lq_encode *job)
         struct tile t;
         uint16_t half[TILE];
         uint32_t fifth[TILE] = {0};
+        _Alignas(64) float scale[TILE];
         _Alignas(64) uint8_t packed[TILE][16];
         tile_load(&t, job, first, N, BY_ONE);
-        encode_tile(&t, grid, &search[job->effort], half);
+        find_scales(&t, grid, &search[job->effort], AT_ONCE, scale, half);
+        for (size_t g = 0; g < TILE; g += LANES) choose_levels(&t, N, g, grid, v_load(scale + g));
         for (size_t i = 0; i < N; i++)
             for (size_t lane = 0; lane < TILE; lane++) fifth[lane] |= (uint32_t)(t.level[i][lane] >> 4) << i;
         pack_nibbles(&t, packed);

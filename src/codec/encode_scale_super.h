@@ -174,7 +174,7 @@ LQ_SPECIALISED void encode_super_tile(struct scaled_tile *s, struct tile *t, con
     _Alignas(64) float wanted[TILE], centre[TILE];
     *s = (struct scaled_tile){0};
     for (size_t g = 0; g < TILE; g += LANES) {
-        struct scale_found own = search_scale(t, f->n, g, f->levels, &search->own);
+        struct scale_found own = search_scale(t, f->n, g, f->levels, &search->own, AT_ONCE);
         v_store(s->own + g, own.scale);
         v_store(s->weight + g, own.ll);
         v_store(s->zero + g, error_of_zeros(t, f->n, g));
@@ -238,7 +238,7 @@ static void pack_q6_k(const uint8_t levels[256], const struct scaled_tile *s, ui
 static void q6_k_encode(const struct lq_encode *job)
 {
     enum { BYTES = 210 };
-    static const struct scaled_format f = {16, 16, {EVEN, -32, 31}, {EVEN, -128, 127}};
+    static const struct scaled_format f = {16, 16, {EVEN, -32, 31, false}, {EVEN, -128, 127, false}};
     static const struct scaled_search search[] = {
         [LQ_EFFORT_NORMAL] = {{{{4, -32, 0.4f}}, 0}, -128, 1, 1, {8, -2, 1 / 64.f}, {0}, 0},
         [LQ_EFFORT_FAST] = {{{{4, -32, 0.4f}}, 0}, -128, 1, 1, {4, -2, 1 / 64.f}, {0}, 0},
@@ -273,7 +273,7 @@ static void pack_q3_k(const uint8_t levels[256], const struct scaled_tile *s, ui
 static void q3_k_encode(const struct lq_encode *job)
 {
     enum { BYTES = 110 };
-    static const struct scaled_format f = {16, 16, {EVEN, -4, 3}, {EVEN, -32, 31}};
+    static const struct scaled_format f = {16, 16, {EVEN, -4, 3, false}, {EVEN, -32, 31, false}};
     static const struct scaled_search search[] = {
         [LQ_EFFORT_NORMAL] = {{{{8, -3.5f, -0.5f}, {4, 3, 0.5f}}, 0}, -32, 1, 1, {4, -2, 0}, {0}, 0},
         [LQ_EFFORT_FAST] = {{{{4, -3.5f, -0.7f}}, 0}, -32, 1, 1, {4, -2, 0}, {0}, 0},
@@ -301,7 +301,7 @@ static void pack_iq4_xs(uint16_t half, const float *k, const uint8_t *packed, ui
 static void iq4_xs_encode(const struct lq_encode *job)
 {
     enum { BYTES = 136, COUNT = 8 };
-    static const struct scaled_format f = {32, COUNT, {CURVED, -127, 113}, {EVEN, -32, 31}};
+    static const struct scaled_format f = {32, COUNT, {CURVED, -127, 113, false}, {EVEN, -32, 31, false}};
     static const struct scaled_search search[] = {
         [LQ_EFFORT_NORMAL] = {{{{8, -90, -10}, {4, 90, 12}}, 0}, -32, 1, 1, {4, -2, 0}, {0}, 0},
         [LQ_EFFORT_FAST] = {{{{4, -90, -15}}, 0}, -32, 1, 1, {4, -2, 0}, {0}, 0},

@@ -67,7 +67,7 @@ static inline double fold_places(vf places[PLACES / LANES])
     return ((double)sums[0] + (double)sums[1]) + ((double)sums[2] + (double)sums[3]);
 }
 
-/* Sets sum (w - q)^2 and sum w^2 over at most LQ_DIFFERENCE_BLOCK weights. */
+/* Sets sum (w - q)^2 and sum w^2, in floats: of not too many weights. */
 static inline void pair_sums(const struct pair *p, size_t n, double sums[2])
 {
     struct places places;
@@ -102,12 +102,13 @@ static void exact_sums(const float *w, const float *q, size_t n, double sums[2])
     }
 }
 
-/* Blocks whose squares leave the range of floats are added up once more, in double. */
+/* Stretches whose squares leave the range of floats are added up once more, in double. */
 static void difference(const float *w, const float *q, size_t n, double sums[2])
 {
+    enum { STRETCH = 1024 };
     const double least = 0x1p-80, most = 0x1p+100;
-    for (size_t i = 0; i < n; i += LQ_DIFFERENCE_BLOCK) {
-        size_t left = n - i < LQ_DIFFERENCE_BLOCK ? n - i : LQ_DIFFERENCE_BLOCK;
+    for (size_t i = 0; i < n; i += STRETCH) {
+        size_t left = n - i < STRETCH ? n - i : STRETCH;
         double block[2];
         pair_sums(&(struct pair){w + i, false, q + i}, left, block);
         if (!(block[0] < most && block[1] < most && block[1] > least)) exact_sums(w + i, q + i, left, block);

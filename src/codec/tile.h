@@ -18,6 +18,7 @@ enum { TILE = 16, LONGEST_SUB_BLOCK = 32 };
 /* What an error counts where no importance is given. What ggml's encoders imply grows with the weight; ours is more even
  * where that leaves room, because the outputs of real layers then change less. */
 enum weighting {
+    UNWEIGHED, /* every error the same: t.w is not filled in */
     BY_ONE,
     BY_SQUARE, /* x^2 */
     BY_SPREAD, /* |x| + the root of the sub-block's mean square */
@@ -34,21 +35,22 @@ struct tile {
 /* Smaller magnitudes vanish beside the smallest f16 scale, and their squares would underflow. */
 static const float tile_tiny = 0x1p-30f;
 
+static inline vf flush_tiny(vf x)
+{
+    return v_select(v_less(v_abs(x), v_set(tile_tiny)), v_set(0), x);
+}
+
 /* Sixteen runs of n floats, each behind its own pointer, into columns. */
-static inline void transpose_runs(const float *const run[TILE], size_t n, float (*dst)[TILE])
+static inline void transpose_runs(const float *const run[TILE], size_t n, float (*dst)[TILE], bool flush)
 {
     for (size_t g = 0; g < TILE; g += LANES)
         for (size_t i = 0; i < n; i += LANES) {
             vf rows[LANES];
             for (size_t k = 0; k < LANES; k++) rows[k] = v_load(run[g + k] + i);
+            for (size_t k = 0; flush && k < LANES; k++) rows[k] = flush_tiny(rows[k]);
             v_transpose(rows);
             for (size_t k = 0; k < LANES; k++) v_store(&dst[i + k][g], rows[k]);
         }
-}
-
-static inline vf flush_tiny(vf x)
-{
-    return v_select(v_less(v_abs(x), v_set(tile_tiny)), v_set(0), x);
 }
 
 static inline void weigh(struct tile *t, size_t n, size_t g, enum weighting weighting)
@@ -71,29 +73,27 @@ static inline void weigh(struct tile *t, size_t n, size_t g, enum weighting weig
 
 /* Sub-blocks first .. first + TILE - 1 of n weights each, of the job's rows one behind the other; importance where there
  * is any. */
-static inline void tile_gather(struct tile *t, const struct lq_encode *job, size_t first, size_t n)
+static inline void tile_gather(struct tile *t, const struct lq_encode *job, size_t first, size_t n, bool flush)
 {
     static const float zeros[LONGEST_SUB_BLOCK];
     size_t per_row = job->columns / n, n_blocks = job->rows * per_row;
-    const float *x[TILE], *w[TILE];
-    for (size_t lane = 0; lane < TILE; lane++) {
-        size_t block = first + lane;
-        x[lane] = block < n_blocks ? job->src + block * n : zeros;
-        w[lane] = job->importance == NULL || block >= n_blocks ? zeros : job->importance + block % per_row * n;
-    }
-    transpose_runs(x, n, t->x);
-    if (job->importance != NULL) transpose_runs(w, n, t->w);
+    const float *runs[TILE];
+    for (size_t lane = 0; lane < TILE; lane++)
+        runs[lane] = first + lane < n_blocks ? job->src + (first + lane) * n : zeros;
+    transpose_runs(runs, n, t->x, flush);
+    if (job->importance == NULL) return;
+    for (size_t lane = 0; lane < TILE; lane++)
+        runs[lane] = first + lane < n_blocks ? job->importance + (first + lane) % per_row * n : zeros;
+    transpose_runs(runs, n, t->w, false);
 }
 
-/* The same, with an error's weight where no importance is given. */
+/* The same, with tiny weights taken as zero, and an error's weight where no importance is given. */
 static inline void tile_load(struct tile *t, const struct lq_encode *job, size_t first, size_t n,
                              enum weighting weighting)
 {
-    tile_gather(t, job, first, n);
-    for (size_t g = 0; g < TILE; g += LANES) {
-        for (size_t i = 0; i < n; i++) v_store(&t->x[i][g], flush_tiny(v_load(&t->x[i][g])));
-        if (job->importance == NULL) weigh(t, n, g, weighting);
-    }
+    tile_gather(t, job, first, n, true);
+    for (size_t g = 0; g < TILE && job->importance == NULL && weighting != UNWEIGHED; g += LANES)
+        weigh(t, n, g, weighting);
 }
 
 /* The whole number nearest to a, ties to the even one; |a| < 2^22. */
@@ -117,4 +117,13 @@ static inline uint16_t round_to_half(float *f)
     if ((half & 0x7fff) == 0) half = 0;
     *f = HALF_TO_FLOAT(half);
     return half;
+}
+
+/* The same for LANES numbers. */
+static inline vf round_lanes(vf a, uint16_t *half)
+{
+    v_store_halves(half, a);
+    vf rounded = v_load_halves(half) + v_set(0); /* -0 + 0 is 0 */
+    v_store_halves(half, rounded);
+    return rounded;
 }

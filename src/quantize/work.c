@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MEASURED_AT_ONCE = 4096 }; /* weights; every block size divides it */
+enum { MEASURED_AT_ONCE = 1024 }; /* weights; every block size divides it */
 
 /* One item in hand, and the rows of it that are worked on: a piece. */
 struct task {
@@ -200,13 +200,14 @@ static enum lq_status process(struct task *task, struct lq_error *err)
 }
 
 /* Before anything is read: what others have in memory is left there. */
-static void find_fetched(struct lq_work *work)
+static enum lq_status find_fetched(void *data, size_t index, unsigned worker, struct lq_error *err)
 {
-    for (size_t i = 0; i < work->items.n; i++) {
-        struct lq_item *item = &work->items.items[i];
-        const struct lq_tensor *tensor = work->entries[item->entry].tensor;
-        item->fetched = !lq_model_is_cached(tensor, item->first_row, stored_rows(work, item));
-    }
+    struct lq_work *work = data;
+    struct lq_item *item = &work->items.items[index];
+    const struct lq_tensor *tensor = work->entries[item->entry].tensor;
+    item->fetched = !lq_model_is_cached(tensor, item->first_row, stored_rows(work, item));
+    (void)worker, (void)err;
+    return LQ_OK;
 }
 
 /* The kernel brings in what comes after the items in hand, so that even one worker need not wait for a disk. */
@@ -336,7 +337,7 @@ enum lq_status lq_work_run(struct lq_work *work, unsigned threads, struct lq_err
     if (status == LQ_OK) status = lq_work_allocate(work, err);
     if (status != LQ_OK) return status;
     for (size_t i = 0; i < work->n_entries; i++) lq_codec_prepare(work->entries[i].type);
-    find_fetched(work);
+    lq_pool_run(work->workers, work->items.n, find_fetched, work, err); /* never fails */
     int group = 0;
     do status = run_group(work, group, threads, err);
     while (status == LQ_OK && (group = lq_batches_next_group(&work->batches, group)) != 0);

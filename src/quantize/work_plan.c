@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PIECE_WEIGHTS = 1 << 15 }; /* read, decoded, encoded and measured while they are in the processor's cache */
+enum { PIECE_WEIGHTS = 1 << 13 }; /* read, decoded, encoded and measured while they are in the processor's cache */
 
 uint64_t lq_work_piece_rows(const struct lq_work *work, const struct lq_item *item)
 {

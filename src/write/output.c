@@ -19,8 +19,10 @@
 #include "write/stage.h"
 #include "write/verify.h"
 
-/* Larger pieces start on their way to disk as soon as they are written: the sync at the end then finds little to do. */
-enum { LARGE_PIECE = 64 * 1024 };
+enum {
+    LARGE_PIECE = 64 * 1024, /* these start on their way to disk as soon as they are written, for the sync at the end */
+    STRETCH = 2 << 20,       /* bytes whose blocks are taken by one write */
+};
 
 struct output_file {
     bool begun;
@@ -34,6 +36,7 @@ struct lq_output {
     struct lq_place place;
     bool force;
     struct output_file *files; /* place.n of them */
+    _Atomic uint64_t taken;    /* their space so far, in whole stretches, each file's rounded up to some */
 };
 
 static void release_file(struct output_file *f)
@@ -130,10 +133,9 @@ static enum lq_status check_size_limit(uint64_t size, const char *path, struct l
                         path, needed, allowed);
 }
 
-/* Gives the file its size and, where the file system can, its blocks, so that the space cannot be taken away while we
- * work. What is never written, the padding, reads as zeros. */
-static enum lq_status reserve_space(const struct lq_output *o, const struct output_file *f, const char *path,
-                                    struct lq_error *err)
+/* Gives the file its size, if there is space for it. What is never written, the padding, reads as zeros. */
+static enum lq_status set_size(const struct lq_output *o, const struct output_file *f, const char *path,
+                               struct lq_error *err)
 {
     uint64_t size = f->layout.file_bytes;
     enum lq_status status = check_size_limit(size, path, err);
@@ -141,9 +143,24 @@ static enum lq_status reserve_space(const struct lq_output *o, const struct outp
     if (status == LQ_OK && ftruncate(f->stage.fd, (off_t)size) != 0)
         status = lq_error_set(err, LQ_ERR_IO, "%s: cannot make a file of %" PRIu64 " bytes: %s", path, size,
                               strerror(errno));
-    if (status != LQ_OK || fallocate(f->stage.fd, 0, 0, (off_t)size) == 0) return status;
+    return status;
+}
+
+/* Takes the blocks of the next stretch of all files, where the file system can. A stretch is larger than nearly all that
+ * is written at once: so the first few writes take everything, before it can be taken away, and while one thread does
+ * so, others encode. */
+static enum lq_status take_stretch(struct lq_output *o, struct lq_error *err)
+{
+    uint64_t first = atomic_fetch_add_explicit(&o->taken, STRETCH, memory_order_relaxed), size = 0;
+    size_t i = 0;
+    for (; i < o->place.n && first >= (size = o->files[i].layout.file_bytes); i++)
+        first -= (size + STRETCH - 1) / STRETCH * STRETCH;
+    if (i == o->place.n) return LQ_OK;
+    uint64_t n = size - first < STRETCH ? size - first : STRETCH;
+    if (fallocate(o->files[i].stage.fd, 0, (off_t)first, (off_t)n) == 0) return LQ_OK;
     if (errno != ENOSPC && errno != EDQUOT && errno != EFBIG && errno != EIO) return LQ_OK;
-    return lq_error_set(err, LQ_ERR_IO, "%s: cannot reserve %" PRIu64 " bytes: %s", path, size, strerror(errno));
+    return lq_error_set(err, LQ_ERR_IO, "%s: cannot reserve %" PRIu64 " bytes: %s", o->place.files[i].path, size,
+                        strerror(errno));
 }
 
 static enum lq_status begin(struct lq_output *o, size_t file, const struct lq_kvs *kvs,
@@ -159,7 +176,7 @@ static enum lq_status begin(struct lq_output *o, size_t file, const struct lq_kv
     if (f->written == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for %zu tensors", path, n_tensors);
     if (!lq_stage_open(&f->stage, lq_place_stage_folder(&o->place), lq_place_label(&o->place, file)))
         return lq_place_error(&o->place, "write into folder", err);
-    status = reserve_space(o, f, path, err);
+    status = set_size(o, f, path, err);
     if (status == LQ_OK) status = lq_file_write(f->stage.fd, path, 0, f->layout.header, f->layout.header_bytes, err);
     return status;
 }
@@ -189,7 +206,8 @@ enum lq_status lq_output_write(struct lq_output *o, size_t file, size_t tensor, 
         return lq_error_set(err, LQ_ERR_USAGE,
                             "%s: tensor '%s': %" PRIu64 " bytes at %" PRIu64 " reach beyond its %" PRIu64, path,
                             t->name, size, offset, t->bytes);
-    enum lq_status status = lq_file_write(f->stage.fd, path, t->offset + offset, data, size, err);
+    enum lq_status status = take_stretch(o, err);
+    if (status == LQ_OK) status = lq_file_write(f->stage.fd, path, t->offset + offset, data, size, err);
     if (status != LQ_OK) return status;
     if (size >= LARGE_PIECE)
         sync_file_range(f->stage.fd, (off_t)(t->offset + offset), (off_t)size, SYNC_FILE_RANGE_WRITE);

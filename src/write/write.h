@@ -36,15 +36,15 @@ struct lq_output_tensor {
  * failure *out is untouched. */
 enum lq_status lq_output_open(struct lq_output **out, const char *const *paths, size_t n, bool force,
                               struct lq_error *err);
-/* Lays out one file, takes its space and writes its header. `kvs` must hold "llava_quantize.pair_id" as a 32-character
+/* Lays out one file, looks whether there is space for it and writes its header. `kvs` must hold "llava_quantize.pair_id" as a 32-character
  * placeholder when commit is to fill it in. All is copied. To be called once for each file.
  * Errors: LQ_ERR_IO (the message gives the bytes needed by all files begun and those free), LQ_ERR_USAGE (a tensor
  * that no GGUF file can hold), LQ_ERR_MEMORY. On failure this file is not begun. */
 enum lq_status lq_output_begin(struct lq_output *o, size_t file, const struct lq_kvs *kvs,
                                const struct lq_output_tensor *tensors, size_t n_tensors, uint32_t alignment,
                                struct lq_error *err);
-/* Bytes of one tensor's data at `offset` within it; each byte is written once. Thread-safe. Errors: LQ_ERR_IO, and
- * LQ_ERR_USAGE for bytes outside the tensor. */
+/* Bytes of one tensor's data at `offset` within it; each byte is written once. The first writes take space for all of
+ * the file. Thread-safe. Errors: LQ_ERR_IO, and LQ_ERR_USAGE for bytes outside the tensor. */
 enum lq_status lq_output_write(struct lq_output *o, size_t file, size_t tensor, uint64_t offset, const void *data,
                                uint64_t size, struct lq_error *err);
 /* Puts pair_id (32 hex characters) in place of the placeholder, syncs, re-opens and verifies (structure, types, shapes;

@@ -50,10 +50,10 @@ show "$program" eval "$small" --against "$f16" --data demo/exam.jsonl --text dem
     --report "$report" |
     sed -un 1,3p # the command and the verdict: the page has it all
 
-printf '\nCalibrated: statistics of what flows through the F16 pair, on pictures and text that are not in the exam, tell\n'
-echo "the encoder which errors matter, and let it make up for each one in the weights still to come."
+printf '\nCalibrated: statistics of what flows through the F16 pair, on pictures and answers not in the exam,\n'
+echo "tell the encoder which errors matter, and let it make up for each one in the weights still to come."
 show "$program" --force --quiet demo/model "$plain" 3
-show "$program" --force --quiet demo/model "$calibrated" 3 --data demo/calibration.json --text demo/text.txt
+show "$program" --force --quiet demo/model "$calibrated" 3 --data demo/calibration.json
 awk -v size="$(size "$calibrated")" -v plain="$(divergence "$plain")" -v with="$(divergence "$calibrated")" 'BEGIN {
     printf "\nThe answers of %s diverge from those of F16 by %s, calibrated by %s: %.0f %% less.\n", size, plain, with,
         100 * (1 - with / plain) }'

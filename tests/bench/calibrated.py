@@ -32,13 +32,15 @@ STEPS = {
     "imatrix, text": ["--stats", "{peer}", "--method", "imatrix"],
     "imatrix, both": ["--stats", "{both}", "--method", "imatrix"],
     "feedback": ["--stats", "{both}", "--method", "feedback"],
-    "sequential": ["--data", DATA, "--text", TEXT, "--sequential"],
+    "sequential": ["--data", DATA, "--sequential"],
 }
 OURS = "feedback"  # what stands beside the peer
-# How tokens may count, and the file types at which that is measured.
-WEIGHTINGS = ("--weighting counts --cap off", "--weighting equal --cap off", "--weighting 1:3:0.2 --cap off",
-              "--weighting measured --cap off", "--weighting counts --cap 10")
-WEIGHED = ("Q4_K_S", "Q2_K")
+# What may be added to the command that gathers statistics, and the file types at which that is measured.
+WEIGHTINGS = {"as above": [], "--weighting 1:1:0": ["--weighting", "1:1:0"],
+              "--weighting measured": ["--weighting", "measured"], "--cap 10": ["--cap", "10"],
+              "--text demo/text.txt": ["--text", TEXT],
+              "--text demo/text.txt --weighting equal": ["--text", TEXT, "--weighting", "equal"]}
+WEIGHED = ("Q5_K_S", "Q3_K_S")
 
 
 def prompts():
@@ -69,8 +71,8 @@ def gather_theirs(options, original):
 
 def gather_ours(options, original, name, more):
     out = path(options, f"{name}.gguf")
-    run(os.environ["LQ_BIN"], "calibrate", original.files["language"], "--data", DATA, "--text", TEXT, "--hessian",
-        "-o", out, "-t", options.threads, "--force", "--quiet", *more)
+    run(os.environ["LQ_BIN"], "calibrate", original.files["language"], "--data", DATA, "--hessian", "-o", out, "-t",
+        options.threads, "--force", "--quiet", *more)
     return out
 
 
@@ -159,9 +161,9 @@ def compare(options, original, statistics, kind):
 def weigh(options, original):
     """Rows of the table of weightings."""
     rows = []
-    for number, weighting in enumerate(WEIGHTINGS):
-        stats = gather_ours(options, original, f"weighting-{number}", weighting.split())
-        row = {"weighting": weighting}
+    for number, (name, more) in enumerate(WEIGHTINGS.items()):
+        stats = gather_ours(options, original, f"weighting-{number}", more)
+        row = {"weighting": name}
         for kind in WEIGHED:
             pair = make(options, f"weighting-{number}", (kind, kind), ["--stats", stats])
             kl = measured(options, pair, original)["kl"]["answer"]

@@ -210,6 +210,21 @@ static enum lq_status find_fetched(void *data, size_t index, unsigned worker, st
     return LQ_OK;
 }
 
+/* Once more at the end, what lies together in one go: the kernel reads ahead of one item into another that has been
+ * forgotten already, and drops no large page of which an item has but a part. */
+static void forget_fetched(const struct lq_work *work)
+{
+    const struct lq_item *items = work->items.items;
+    for (size_t first = 0, next; first < work->items.n; first = next) {
+        uint64_t rows = 0;
+        for (next = first; next < work->items.n && items[next].entry == items[first].entry && items[next].fetched;
+             next++)
+            rows += stored_rows(work, &items[next]);
+        if (rows > 0) lq_model_forget(work->entries[items[first].entry].tensor, items[first].first_row, rows);
+        if (next == first) next++;
+    }
+}
+
 /* The kernel brings in what comes after the items in hand, so that even one worker need not wait for a disk. */
 static void fetch_ahead(const struct lq_work *work, size_t place)
 {
@@ -341,6 +356,7 @@ enum lq_status lq_work_run(struct lq_work *work, unsigned threads, struct lq_err
     int group = 0;
     do status = run_group(work, group, threads, err);
     while (status == LQ_OK && (group = lq_batches_next_group(&work->batches, group)) != 0);
+    forget_fetched(work);
     for (size_t i = 0; i < work->n_entries; i++) work->n_overflowed += atomic_load(&work->overflowed[i]);
     return status;
 }

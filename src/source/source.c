@@ -133,10 +133,12 @@ static enum lq_status open_owned(struct lq_source **out, int fd, const char *nam
     source->path = strdup(name);
     enum lq_status status = source->path != NULL ? LQ_OK : lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory", name);
     if (status == LQ_OK) status = take_size(source, err);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM); /* reading the header brings in no weights */
     if (status == LQ_OK) status = choose_kind(source, err);
     if (status == LQ_OK)
         status = source->kind == LQ_SOURCE_GGUF ? lq_gguf_parse(source, err) : lq_safetensors_parse(source, err);
     if (status == LQ_OK) status = build_index(source, err);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_NORMAL);
     if (status == LQ_OK) *out = source;
     else lq_source_close(source);
     return status;

@@ -24,7 +24,7 @@
 #include "llava_quantize/codec.h"
 
 /* Rows that go together; fewer take as long. */
-enum { LQ_FEEDBACK_ROWS = 64 };
+enum { LQ_FEEDBACK_ROWS = 128 };
 
 struct lq_factor;
 

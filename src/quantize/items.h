@@ -14,7 +14,7 @@
 
 enum {
     LQ_ITEM_WEIGHTS = 1 << 18, /* 1 MiB of f32 */
-    LQ_ITEM_ROWS = 64,         /* rows come in as many, which error feedback works on at once */
+    LQ_ITEM_ROWS = 128,        /* rows come in as many, which error feedback works on at once */
     LQ_WIDE_ROW = 1 << 15,
     LQ_LONGEST_ROW = 1 << 22, /* weights; eighty times the longest of any known model */
 };

@@ -39,7 +39,8 @@ static void a_solution_solves(void **state)
     (void)state;
     struct lq_error err = {0};
     struct lq_factor *factor = NULL;
-    float *h = make_hessian(), r[ROWS * COLUMNS], x[ROWS * COLUMNS], *room = malloc(sizeof(float) * 64 * WRITTEN);
+    float *h = make_hessian(), r[ROWS * COLUMNS], x[ROWS * COLUMNS],
+          *room = malloc(sizeof(float) * LQ_FEEDBACK_ROWS * WRITTEN);
     const struct lq_factor_terms terms = {
         .n = COLUMNS, .columns = WRITTEN, .tokens = SAMPLES, .damping = 0.01, .block = 32, .threads = 1};
     assert_int_equal(lq_factor_make(&factor, h, &terms, &err), LQ_OK);

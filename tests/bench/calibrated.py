@@ -98,8 +98,8 @@ def make(options, name, kinds, arguments):
     return pair
 
 
-def measured(options, pair, original):
-    """The result of `eval --by-half`; an earlier one where it was for the same bytes."""
+def measured(options, pair, original, *more):
+    """The result of `eval`; an earlier one where it was for the same bytes."""
     digest = hashlib.sha256(options.data.encode() + str(options.limit).encode())
     for half in HALVES:
         with open(pair.files[half], "rb") as f:
@@ -110,7 +110,7 @@ def measured(options, pair, original):
             result = json.load(f)
         if result.get("measured") == digest.hexdigest():
             return result
-    result = evaluate(options, pair, original, "--by-half", "-t", options.threads)
+    result = evaluate(options, pair, original, "-t", options.threads, *more)
     with open(place, "w", encoding="utf-8") as f:
         json.dump({**result, "measured": digest.hexdigest()}, f, ensure_ascii=False, indent=1)
     return result
@@ -150,7 +150,7 @@ def compare(options, original, statistics, kind):
     pairs = {theirs.maker + "with its imatrix": theirs}
     for step, arguments in STEPS.items():
         pairs[step] = make(options, step, (tower, kind), [a.format(**statistics) for a in arguments])
-    results = {step: measured(options, pair, original) for step, pair in pairs.items()}
+    results = {step: measured(options, pair, original, "--by-half") for step, pair in pairs.items()}
     if any(types(r) != types(results["plain"]) for r in results.values()):
         sys.exit(f"{kind}: the types differ")
     rows = [{"calibrated": kind + ("" if tower == kind else f", tower {tower}"), "step": step,

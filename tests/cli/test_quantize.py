@@ -72,7 +72,8 @@ class Report(CliTest):
     def test_json(self):
         result = self.check(["demo/model", "out", "--json", "-q"], err="")
         report = json.loads(result.out)
-        self.assertEqual(set(report), {"command", "version", "recipe", "effort", "pair_id", "halves", "plan"})
+        self.assertEqual(set(report), {"command", "version", "recipe", "effort", "feedback", "pair_id", "halves",
+                                       "plan"})
         self.assertEqual((report["command"], report["recipe"], report["effort"]), ("quantize", "layered", "normal"))
         self.assertRegex(report["pair_id"], r"\A[0-9a-f]{32}\Z")
         for half in ("vision", "language"):

@@ -14,5 +14,6 @@
 #include "llava_quantize/quantize.h"
 #include "llava_quantize/report.h"
 #include "llava_quantize/runtime.h"
+#include "llava_quantize/strategy.h"
 #include "llava_quantize/verify.h"
 #endif

@@ -37,6 +37,17 @@ struct lq_plan_request {
     bool no_padding; /* keep every shape; of a file type, give the vision half exactly llama-quantize's types */
 };
 
+/* Why an automatic plan (strategy.h) gave an entry its type. */
+struct lq_plan_judgement {
+    bool known;          /* all below hold */
+    double error;        /* of its outputs, squared, relative to their size */
+    double sensitivity;  /* divergence of the answers per unit of that error */
+    double divergence;   /* their product: what the type costs */
+    enum lq_type next;   /* what more budget would buy it first; LQ_TYPE_NONE: nothing */
+    uint64_t next_bytes; /* more than now */
+    double next_gain;    /* divergence less than now */
+};
+
 struct lq_plan_entry {
     const struct lq_tensor *tensor; /* borrowed from the model */
     enum lq_type type;
@@ -45,6 +56,7 @@ struct lq_plan_entry {
     uint64_t bytes;       /* of the encoded data */
     char reason[128];     /* one clause: "layered", "--type 'vision.ffn'", "1152 columns do not fit q4_k: iq4_nl", ...;
                              of a padded one two: "padded 4304 -> 4352 for q4_k, exact; layered" */
+    struct lq_plan_judgement judged; /* of an automatic plan */
 };
 
 struct lq_plan {

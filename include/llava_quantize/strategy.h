@@ -3,7 +3,11 @@
  * Enters: a model, what is known about it (statistics, questions about pictures), a goal. Leaves: a plan, with each
  * tensor's error, sensitivity and what the next bit would buy; what was measured; the whole curve of size and divergence.
  * Invariants: the plan's files are never larger than asked for; a divergence asked for is met by measurement; the same
- * input gives the same plan; what was measured is kept in the statistics file, so that another goal costs nothing.
+ * input gives the same plan, whatever the number of threads; what was measured is kept in the statistics file, so that
+ * another goal needs no sensitivities again.
+ * Method: the divergence of the answers is taken to be a sum over tensors, sensitivity x error^power, where the error is
+ * that of a tensor's outputs in a type (squared, relative), and the sensitivity that of its group, measured by encoding
+ * the group in one small type; docs/rooms/strategy.md has more.
  *
  *     struct lq_strategy *strategy = NULL;
  *     lq_strategy_open(&strategy, &options, &err);                 // errors of types, sensitivities
@@ -23,6 +27,7 @@ extern "C" {
 
 struct lq_strategy;
 
+/* All borrowed until lq_strategy_free. */
 struct lq_strategy_options {
     const struct lq_model *model;
     const char *language, *mmproj; /* GGUF files of the original that the runtime can load; NULL: statistics alone */
@@ -33,9 +38,11 @@ struct lq_strategy_options {
     const struct lq_plan_rule *most, *pins;
     size_t n_most, n_pins;
     bool no_padding, allow_requantize;
-    enum lq_effort effort; /* fast: statistics alone; normal: groups measured; best: tensors, and neighbours */
+    enum lq_effort effort; /* of the encoders, and: fast: statistics alone; normal: groups measured; best: tensors */
     enum lq_method method;
-    uint64_t memory;
+    uint64_t split_size; /* as in struct lq_quantize_options: shards have headers of their own */
+    bool keep_split;
+    uint64_t memory; /* bytes for the original's logits; 0: 256 MB */
     unsigned threads;
     const struct lq_hooks *hooks;
 };
@@ -43,26 +50,55 @@ struct lq_strategy_options {
 /* Exactly one is set. */
 struct lq_goal {
     uint64_t bytes; /* of all files of both halves */
-    double bpw;     /* over all tensors of both halves */
-    double kld;     /* mean divergence of answers, nats */
+    double bpw;     /* over all tensors of both halves, as written */
+    double kld;     /* mean divergence of answers, nats: what was measured and two standard errors stay below it */
 };
 
 struct lq_strategy_outcome {
     uint64_t bytes; /* of the files */
     double bpw;
-    double estimate;        /* divergence by the additive model */
-    double measured, error; /* of the plan itself, and its standard error; NaN where nothing was measured */
-    double bound;           /* the additive model's optimum is not below it */
-    unsigned swaps;         /* made after measuring */
+    double estimate;           /* divergence by the additive model; NaN where no sensitivity was measured */
+    double measured, error;    /* of the plan itself, and its standard error; NaN where nothing was measured */
+    double bound;              /* the additive model's optimum is not below it; NaN as `estimate` */
+    double first;              /* measured before any swaps */
+    unsigned swaps, neighbours; /* made after measuring, of so many that were measured */
 };
 
+/* What is known once the strategy is open; the last four grow with each plan. */
+struct lq_strategy_facts {
+    size_t tensors, choices, groups;          /* to be chosen for, types offered in all, measured together */
+    size_t known;                             /* groups whose sensitivity an earlier run had measured */
+    uint64_t smallest, original;              /* bytes of the files */
+    double power;                             /* of the error, in the additive model */
+    size_t checks;                            /* groups measured at a second type ... */
+    double ratio, ratio_low, ratio_high;      /* ... and measured / predicted: geometric mean, range */
+    size_t records, pictures, tokens;         /* of one measurement; tokens: pictures' and text's */
+    size_t answer_tokens;                     /* of those, what the divergence is a mean of */
+    uint64_t measurements;                    /* forward passes of all records */
+    double picture_seconds, token_seconds;    /* spent on them */
+    double seconds;                           /* since the beginning, of opening and planning */
+};
+
+/* Errors: those of the choices (limits that contradict each other), of reading and encoding, of the runtime. On failure
+ * *out is untouched. Where nothing can be measured (no pair, no data, effort fast) all tensors are as sensitive. */
 enum lq_status lq_strategy_open(struct lq_strategy **out, const struct lq_strategy_options *options,
                                 struct lq_error *err);
 void lq_strategy_free(struct lq_strategy *strategy);
+struct lq_strategy_facts lq_strategy_facts(const struct lq_strategy *strategy);
 /* Errors: LQ_ERR_USAGE for a goal out of reach: the message says the smallest (or best) possible and which tensors hold
- * it there. On failure *out is untouched. */
+ * it there; for a divergence where nothing can be measured. On failure *out is untouched. */
 enum lq_status lq_strategy_plan(struct lq_strategy *strategy, const struct lq_goal *goal, struct lq_plan **out,
                                 struct lq_strategy_outcome *outcome, struct lq_error *err);
+
+/* One point of the curve: the best plan of a size. */
+struct lq_curve_point {
+    uint64_t bytes; /* of its files */
+    double bpw, estimate, measured, error; /* as in struct lq_strategy_outcome */
+};
+/* The best plans at `n` sizes, evenly spread (by their logarithm) from the smallest possible to about 8.5 bits per
+ * weight; measured where that is possible, each without swaps. `points` holds n. */
+enum lq_status lq_strategy_curve(struct lq_strategy *strategy, struct lq_curve_point *points, size_t n,
+                                 struct lq_error *err);
 
 #ifdef __cplusplus
 }

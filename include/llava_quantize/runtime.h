@@ -63,6 +63,26 @@ enum lq_status lq_runtime_score(struct lq_runtime *rt, const struct lq_question 
                                 struct lq_scores *out, struct lq_error *err);
 void lq_scores_release(struct lq_scores *scores);
 
+/* What llama.cpp allocates beside a pair's weights, in bytes, when a client with its default settings (one sequence,
+ * batches of 512, 16-bit keys and values, no GPU) opens it with a context of so many tokens. Its own figures, which have
+ * two digits of MiB: rounded up. */
+struct lq_footprint {
+    uint32_t context;          /* tokens, as llama.cpp rounds them */
+    uint64_t memory;           /* of the tokens: keys and values, or a state */
+    uint64_t language, vision; /* computing, of either half */
+    uint64_t output;           /* logits */
+};
+/* `options`: language, mmproj, context (0: the model's own, at most 4096) and hooks matter. Takes no memory for tokens
+ * nor the language half's weights, whatever their size. The types of the weights change nothing, so that the original
+ * tells for every quantised pair. Errors: LQ_ERR_USAGE for a missing half or a context above 2^22; those of
+ * lq_runtime_open. On failure *out is untouched. */
+enum lq_status lq_footprint_measure(struct lq_footprint *out, const struct lq_runtime_options *options,
+                                    struct lq_error *err);
+uint64_t lq_footprint_total(const struct lq_footprint *footprint);
+/* What `memory` bytes leave for both files. LQ_ERR_USAGE when nothing is left: the message says what takes how much. */
+enum lq_status lq_footprint_files(uint64_t *out, const struct lq_footprint *footprint, uint64_t memory,
+                                  struct lq_error *err);
+
 #ifdef __cplusplus
 }
 #endif

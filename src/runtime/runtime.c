@@ -1,3 +1,4 @@
+#include "llava_quantize/model.h"
 #include "runtime/backend.h"
 #include "runtime/check.h"
 #include "runtime/class_token.h"
@@ -160,6 +161,7 @@ void lq_runtime_free(struct lq_runtime *rt)
     lq_backend_pool_free(rt->pool);
     if (rt->model != NULL) llama_model_free(rt->model);
     lq_watch_free(rt->watch);
+    lq_model_free(rt->files);
     lq_log_end(&rt->log);
     if (rt->memory_file >= 0) close(rt->memory_file);
     free(rt->language);

@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 struct lq_watch;
+struct lq_model;
 
 struct lq_runtime {
     char *language, *mmproj;
@@ -25,6 +26,7 @@ struct lq_runtime {
     unsigned threads;
     mtmd_context *vision;
     struct lq_watch *watch; /* of both halves' graphs; NULL: nobody observes */
+    struct lq_model *files; /* their headers, once a tensor has been recoded */
     uint32_t context;       /* cells of the lane below, 0: not chosen by the caller */
     struct lq_lane *lane;   /* asks and scores */
     struct lq_view *view;   /* of the latest question */

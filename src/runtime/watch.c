@@ -31,6 +31,7 @@ struct lq_watch {
     struct input inputs[INPUTS];
     size_t n_inputs; /* of this graph so far; the latest INPUTS of them are kept */
     struct buffer raw, ids, rows, experts, tokens;
+    struct lq_substitutes substitutes;
     bool failed;
 };
 
@@ -52,12 +53,18 @@ void lq_watch_free(struct lq_watch *watch)
     free(watch->rows.data);
     free(watch->experts.data);
     free(watch->tokens.data);
+    lq_substitutes_release(&watch->substitutes);
     free(watch);
 }
 
 bool lq_watch_is_mapped(const struct lq_watch *watch)
 {
     return watch->observer.mapped;
+}
+
+struct lq_substitutes *lq_watch_substitutes(struct lq_watch *watch)
+{
+    return &watch->substitutes;
 }
 
 struct ggml_tensor *lq_watch_find(const struct lq_watch *watch, const char *weight)
@@ -84,15 +91,6 @@ static void *reserve(struct lq_watch *watch, struct buffer *buffer, size_t size)
     }
     *buffer = (struct buffer){.data = data, .size = size};
     return data;
-}
-
-/* A product with a matrix of the model as it lies in the file: no view of one, nothing computed. */
-static bool is_product(const struct ggml_tensor *node)
-{
-    if (node->op != GGML_OP_MUL_MAT && node->op != GGML_OP_MUL_MAT_ID) return false;
-    const struct ggml_tensor *weight = node->src[0];
-    return weight->op == GGML_OP_NONE && weight->view_src == NULL && weight->buffer != NULL &&
-           ggml_backend_buffer_get_usage(weight->buffer) == GGML_BACKEND_BUFFER_USAGE_WEIGHTS;
 }
 
 /* Graphs use the matrices in the same order each time, so the one behind the latest is the likeliest. */
@@ -133,11 +131,11 @@ static bool add_matrix(struct lq_watch *watch, struct ggml_tensor *weight)
 /* The node's matrix, NULL when memory is short. Whose input a matrix shares is learned when it is met first. A graph
  * begins where the order of matrices begins again: only then may tensors of an earlier graph, whose memory is used
  * again, be forgotten. */
-static const struct matrix *note(struct lq_watch *watch, const struct ggml_tensor *node)
+static const struct matrix *note(struct lq_watch *watch, const struct ggml_tensor *node, struct ggml_tensor *weight)
 {
-    size_t i = find(watch, node->src[0]);
+    size_t i = find(watch, weight);
     bool new = i == watch->n_matrices;
-    if (new && !add_matrix(watch, node->src[0])) return NULL;
+    if (new && !add_matrix(watch, weight)) return NULL;
     if (i <= watch->at) watch->n_inputs = 0;
     watch->at = i;
     const struct input *input = find_input(watch, node);
@@ -146,8 +144,7 @@ static const struct matrix *note(struct lq_watch *watch, const struct ggml_tenso
     } else if (new) {
         watch->matrices[i].first = input->first;
         if (watch->observer.shares != NULL)
-            watch->observer.shares(watch->observer.data, node->src[0]->name,
-                                   watch->matrices[input->first].tensor->name);
+            watch->observer.shares(watch->observer.data, weight->name, watch->matrices[input->first].tensor->name);
     }
     return &watch->matrices[i];
 }
@@ -158,9 +155,9 @@ static bool wants(const struct lq_watch *watch, const struct ggml_tensor *node)
     return o->wants != NULL && node->ne[1] > 0 && o->wants(o->data, node->src[0]->name);
 }
 
-static bool asked(struct lq_watch *watch, const struct ggml_tensor *node)
+static bool asked(struct lq_watch *watch, const struct ggml_tensor *node, struct ggml_tensor *weight)
 {
-    const struct matrix *matrix = note(watch, node);
+    const struct matrix *matrix = note(watch, node, weight);
     if (matrix == NULL) return false;
     bool first = &watch->matrices[matrix->first] == matrix;
     return ((first && watch->observer.sees != NULL) || watch->observer.changes != NULL) && wants(watch, node);
@@ -274,12 +271,20 @@ static void change(struct lq_watch *watch, struct ggml_tensor *node)
     ggml_backend_tensor_set(node, rows, 0, ggml_nbytes(node));
 }
 
+/* Products, and the look-up of embeddings. */
+static bool takes_weight(enum ggml_op op)
+{
+    return op == GGML_OP_MUL_MAT || op == GGML_OP_MUL_MAT_ID || op == GGML_OP_GET_ROWS;
+}
+
 bool lq_watch_node(struct ggml_tensor *node, bool ask, void *data)
 {
     struct lq_watch *watch = data;
-    if (!is_product(node)) return !ask;
-    if (ask) return asked(watch, node);
-    if (watch->observer.sees != NULL && watch->matrices[watch->matrices[watch->at].first].tensor == node->src[0])
+    if (!takes_weight(node->op)) return !ask;
+    struct ggml_tensor *weight = lq_substitutes_put(&watch->substitutes, node);
+    if (node->op == GGML_OP_GET_ROWS || !lq_is_weight(weight)) return !ask;
+    if (ask) return asked(watch, node, weight);
+    if (watch->observer.sees != NULL && watch->matrices[watch->matrices[watch->at].first].tensor == weight)
         show(watch, node);
     if (watch->observer.changes != NULL) change(watch, node);
     return true;

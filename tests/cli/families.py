@@ -6,7 +6,7 @@ SigLIP's and a decoder of each kind.
 
 The tower: no class token, plain GELU, a bias to the patches, a width that divides by 32 but not by 256, a feed-forward
 that divides by neither. The decoders: `grouped` is a llama whose heads share keys and values, with a feed-forward as
-long as a super-block; `fused` is a phi3, whose attn_qkv and ffn_up hold several matrices in one; `experts` is a llama
+long as a super-block, and so is `tied`, without a matrix of its own for the output; `fused` is a phi3, whose attn_qkv and ffn_up hold several matrices in one; `experts` is a llama
 with four experts, of which each token takes two.
 """
 import os
@@ -18,7 +18,7 @@ from models import Shape, random_weights, tensor, write_pair
 
 EXPERTS, EXPERTS_USED = 4, 2
 SHAPE = {"hidden": 64, "ff": 256, "kv_heads": 2, "context": 1024, "vision_hidden": 96, "vision_ff": 360, "act": "gelu"}
-SHAPES = {"grouped": Shape(**SHAPE), "fused": Shape(**{**SHAPE, "ff": 96}), "experts": Shape(**{**SHAPE, "ff": 96})}
+SHAPES = {"grouped": Shape(**SHAPE), "tied": Shape(**SHAPE, tied=True), "fused": Shape(**{**SHAPE, "ff": 96}), "experts": Shape(**{**SHAPE, "ff": 96})}
 CLASS = "tower.embeddings.class_embedding"
 POSITIONS = "tower.embeddings.position_embedding.weight"
 
@@ -67,7 +67,7 @@ DECODERS = {"grouped": None, "fused": fuse, "experts": add_experts}
 
 
 def write_family(folder, kind):
-    shape, decoder = SHAPES[kind], DECODERS[kind]
+    shape, decoder = SHAPES[kind], DECODERS.get(kind)
 
     def edit(half, keys, tensors):
         if half == "vision":
@@ -79,5 +79,5 @@ def write_family(folder, kind):
 
 
 if __name__ == "__main__":
-    for family in DECODERS:
+    for family in SHAPES:
         write_family(sys.argv[1], family)

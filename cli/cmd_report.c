@@ -9,7 +9,7 @@
 
 struct args {
     struct cli_list results;
-    const char *output;
+    const char *output, *curve;
 };
 
 #define AT(member) offsetof(struct args, member)
@@ -22,6 +22,8 @@ static const struct cli_positional positionals[] = {
 
 static const struct cli_option options[] = {
     {"output", 'o', "FILE", "the page to write; default: report.html", CLI_TEXT, AT(output), 0, 0},
+    {"curve", 0, "FILE", "what 'plan --curve' wrote: draw the best plan at each size, with the results beside it",
+     CLI_TEXT, AT(curve), 0, 0},
     CLI_OPTION_HELP,
     CLI_OPTION_END,
 };
@@ -40,20 +42,24 @@ static enum lq_status check_output(const struct args *args, struct lq_error *err
     enum lq_status status = LQ_OK;
     for (size_t i = 0; i < args->results.n && status == LQ_OK; i++)
         status = cli_place_apart(args->output, args->results.items[i], err);
+    if (status == LQ_OK && args->curve != NULL) status = cli_place_apart(args->output, args->curve, err);
     return status;
 }
 
 static enum lq_status write_page(const struct args *args, struct lq_error *err)
 {
     enum lq_status status = check_output(args, err);
+    struct lq_curve *curve = NULL;
     size_t n = args->results.n;
     struct lq_evaluation **evaluations = calloc(n, sizeof *evaluations);
     if (status == LQ_OK && evaluations == NULL)
         status = lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu results", n);
     for (size_t i = 0; i < n && status == LQ_OK; i++)
         status = lq_evaluation_load(&evaluations[i], args->results.items[i], err);
+    if (status == LQ_OK && args->curve != NULL) status = lq_curve_load(&curve, args->curve, err);
     if (status == LQ_OK)
-        status = lq_report_save(args->output, (const struct lq_evaluation *const *)evaluations, n, err);
+        status = lq_report_save(args->output, (const struct lq_evaluation *const *)evaluations, n, curve, err);
+    lq_curve_free(curve);
     for (size_t i = 0; evaluations != NULL && i < n; i++) lq_evaluation_free(evaluations[i]);
     free(evaluations);
     return status;

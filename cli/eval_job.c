@@ -107,7 +107,7 @@ static enum lq_status put_result(const struct cli_eval_job *job, const struct lq
 {
     enum lq_status status = job->json ? put_json(e, err) : cli_eval_table(e, job->output, job->report, err);
     if (status == LQ_OK && job->output != NULL) status = lq_evaluation_save(e, job->output, err);
-    if (status == LQ_OK && job->report != NULL) status = lq_report_save(job->report, &e, 1, err);
+    if (status == LQ_OK && job->report != NULL) status = lq_report_save(job->report, &e, 1, NULL, err);
     return status;
 }
 

@@ -1,6 +1,7 @@
-/* The members of an evaluation's JSON, as one table that writing, reading, clearing and freeing all follow.
+/* The members of a JSON document, as one table that writing, reading, clearing and freeing all follow.
  *
- * Enters: nothing. Leaves: lq_result_fields, a tree of fields, each with its JSON name and its place in the struct.
+ * Enters: nothing. Leaves: lq_result_fields, a tree of fields, each with its JSON name and its place in the struct;
+ * reading for other documents' tables too.
  * Invariants: the order of the table is the order in the file; an object without a struct of its own (a group) has
  * offset 0, so that the file may be ordered otherwise than struct lq_evaluation.
  *
@@ -10,7 +11,7 @@
 #ifndef LQ_EVALUATE_RESULT_FIELDS_H
 #define LQ_EVALUATE_RESULT_FIELDS_H
 
-#include <stddef.h>
+#include "llava_quantize/base.h"
 
 enum lq_field_kind {
     LQ_FIELD_NUMBER,   /* double in low .. high; null: NaN */
@@ -53,5 +54,16 @@ extern const struct lq_fields lq_result_fields;
 
 void lq_fields_clear(const struct lq_fields *table, void *base);
 void lq_fields_release(const struct lq_fields *table, void *base);
+
+/* An object that says what it is by "format" and "version", and has the members of a table. */
+struct lq_document {
+    const char *format, *what, *writer; /* "llava-quantize evaluation", "the result of an evaluation", "eval" */
+    uint32_t version;
+    const struct lq_fields *fields;
+};
+/* Into the cleared struct at `base`, which is the caller's to release on failure too; `name` stands in messages. Unknown
+ * members are let pass, missing ones stay as they are. Errors: LQ_ERR_FORMAT, LQ_ERR_UNSUPPORTED for another version. */
+enum lq_status lq_document_read(const struct lq_document *document, const char *text, size_t size, const char *name,
+                                void *base, struct lq_error *err);
 
 #endif

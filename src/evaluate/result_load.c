@@ -23,7 +23,7 @@ static enum lq_status unexpected(const struct lq_json_at *at, const struct lq_fi
 
 static enum lq_status out_of_memory(const struct lq_json_at *at, struct lq_error *err)
 {
-    return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for the result of an evaluation", at->file);
+    return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for what it holds", at->file);
 }
 
 static enum lq_status read_number(const struct lq_json_at *at, const struct lq_field *f, void *base,
@@ -240,37 +240,46 @@ static enum lq_status read_fields(const struct lq_json_at *at, const struct lq_f
     return status;
 }
 
-/* Is it such a result at all? */
-static enum lq_status check_format(const struct lq_json_at *at, struct lq_error *err)
+/* Is it such a document at all? */
+static enum lq_status check_format(const struct lq_json_at *at, const struct lq_document *document,
+                                   struct lq_error *err)
 {
     const char *format = "";
     uint32_t version = 0;
     if (!json_is_string(lq_json_get(at, "format")) || lq_json_string(at, "format", "", &format, NULL) != LQ_OK ||
-        strcmp(format, LQ_RESULT_FORMAT) != 0)
-        return lq_error_set(err, LQ_ERR_FORMAT,
-                            "%s: not the result of an evaluation: the key 'format' does not say '%s'", at->file,
-                            LQ_RESULT_FORMAT);
+        strcmp(format, document->format) != 0)
+        return lq_error_set(err, LQ_ERR_FORMAT, "%s: not %s: the key 'format' does not say '%s'", at->file,
+                            document->what, document->format);
     enum lq_status status = lq_json_u32(at, "version", 1, UINT32_MAX, 0, &version, err);
-    if (status == LQ_OK && version != LQ_RESULT_VERSION)
+    if (status == LQ_OK && version != document->version)
         return lq_error_set(err, LQ_ERR_UNSUPPORTED,
-                            "%s: version %u of the format, expected %d: write it again with "
-                            "this program's eval",
-                            at->file, version, LQ_RESULT_VERSION);
+                            "%s: version %u of the format, expected %u: write it again with "
+                            "this program's %s",
+                            at->file, version, document->version, document->writer);
+    return status;
+}
+
+enum lq_status lq_document_read(const struct lq_document *document, const char *text, size_t size, const char *name,
+                                void *base, struct lq_error *err)
+{
+    json_t *json = NULL;
+    enum lq_status status = lq_json_parse(text, size, name, &json, err);
+    if (status != LQ_OK) return status;
+    struct lq_json_at at = {json, name, ""};
+    status = check_format(&at, document, err);
+    if (status == LQ_OK) status = read_fields(&at, document->fields, base, err);
+    json_decref(json);
     return status;
 }
 
 enum lq_status lq_evaluation_parse(struct lq_evaluation **out, const char *text, size_t size, const char *name,
                                    struct lq_error *err)
 {
-    json_t *json = NULL;
-    struct lq_evaluation *e = NULL;
-    enum lq_status status = lq_json_parse(text, size, name, &json, err);
-    if (status != LQ_OK) return status;
-    struct lq_json_at at = {json, name, ""};
-    status = check_format(&at, err);
-    if (status == LQ_OK && (e = lq_evaluation_new()) == NULL) status = out_of_memory(&at, err);
-    if (status == LQ_OK) status = read_fields(&at, &lq_result_fields, e, err);
-    json_decref(json);
+    static const struct lq_document document = {LQ_RESULT_FORMAT, "the result of an evaluation", "eval",
+                                                LQ_RESULT_VERSION, &lq_result_fields};
+    struct lq_evaluation *e = lq_evaluation_new();
+    if (e == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for an evaluation", name);
+    enum lq_status status = lq_document_read(&document, text, size, name, e, err);
     if (status == LQ_OK) *out = e;
     else lq_evaluation_free(e);
     return status;

@@ -79,15 +79,16 @@ static void put_page(struct lq_page *page, struct lq_view *view)
     lq_section_head(page, view);
     lq_section_candidates(page, view);
     lq_section_divergence(page, view);
+    if (view->curve != NULL) lq_section_curve(page, view);
     lq_section_embedding(page, view);
     for (size_t i = 0; i < view->n; i++) put_candidate(page, view, &view->candidates[i]);
     lq_section_foot(page, view);
 }
 
 static enum lq_status save(const char *path, const struct lq_evaluation *const *evaluations, size_t n,
-                           struct lq_error *err)
+                           const struct lq_curve *curve, struct lq_error *err)
 {
-    struct lq_view view = {0};
+    struct lq_view view = {.curve = curve};
     struct lq_page page = {0};
     enum lq_status status = view_init(&view, evaluations, n, err);
     if (status != LQ_OK) goto done;
@@ -101,14 +102,14 @@ done:
 }
 
 enum lq_status lq_report_save(const char *path, const struct lq_evaluation *const *evaluations, size_t n,
-                              struct lq_error *err)
+                              const struct lq_curve *curve, struct lq_error *err)
 {
     if (n == 0) return lq_error_set(err, LQ_ERR_USAGE, "%s: a report needs at least one evaluation", path);
     /* Figures are written with a point whatever the caller's language is. */
     locale_t plain = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
     if (plain == (locale_t)0) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for the report", path);
     locale_t before = uselocale(plain);
-    enum lq_status status = save(path, evaluations, n, err);
+    enum lq_status status = save(path, evaluations, n, curve, err);
     uselocale(before);
     freelocale(plain);
     return status;

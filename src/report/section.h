@@ -7,7 +7,7 @@
 #ifndef LQ_REPORT_SECTION_H
 #define LQ_REPORT_SECTION_H
 
-#include "llava_quantize/evaluate.h"
+#include "llava_quantize/report.h"
 #include "report/album.h"
 #include "report/page.h"
 
@@ -22,6 +22,7 @@ struct lq_candidate {
 struct lq_view {
     struct lq_candidate *candidates;
     size_t n;
+    const struct lq_curve *curve; /* NULL: none */
     struct lq_album album;
 };
 
@@ -32,6 +33,7 @@ uint64_t lq_pair_bytes(const struct lq_half_facts halves[LQ_HALVES]);
 void lq_section_head(struct lq_page *page, const struct lq_view *view);
 void lq_section_candidates(struct lq_page *page, const struct lq_view *view);
 void lq_section_divergence(struct lq_page *page, const struct lq_view *view);
+void lq_section_curve(struct lq_page *page, const struct lq_view *view);
 void lq_section_embedding(struct lq_page *page, const struct lq_view *view);
 void lq_section_foot(struct lq_page *page, const struct lq_view *view);
 

@@ -90,24 +90,10 @@ static void open_plot(struct lq_page *page, const struct panel *panel, const cha
                 WIDTH, HEIGHT, kind, panel->id, kind, panel->id, kind, panel->id, kind, panel->id, panel->title, what);
 }
 
-static void put_size_axis(struct lq_page *page, const struct lq_axis *axis, const char *unit)
-{
-    double ticks[LQ_MAX_TICKS];
-    size_t n = lq_axis_ticks(axis, ticks);
-    lq_page_put(page, "<line class=\"base\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>\n", frame.left,
-                frame.right, frame.bottom + 4, frame.bottom + 4);
-    for (size_t i = 0; i < n; i++)
-        lq_page_put(page, "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%g</text>\n",
-                    lq_axis_at(axis, ticks[i]), frame.bottom + 20, ticks[i]);
-    lq_page_put(page, "<text class=\"axis\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">size, %s</text>\n", frame.right,
-                frame.bottom + 37, unit);
-}
-
 /* Where the points of a panel stand. */
 struct scales {
-    struct lq_axis x, y;
-    double unit; /* bytes */
-    const char *unit_name;
+    struct lq_size_axis x;
+    struct lq_axis y;
 };
 
 static struct scales scale(const struct points *points)
@@ -120,11 +106,8 @@ static struct scales scale(const struct points *points)
             if (has_kl(panels[p].of(points->items[i].arm)))
                 lq_range_add_estimate(&range, &panels[p].of(points->items[i].arm)->kl);
     }
-    bool large = most >= 1073741824.0;
-    struct scales s = {.unit = large ? 1073741824.0 : 1048576.0, .unit_name = large ? "GiB" : "MiB"};
-    s.x = lq_axis_linear(1.12 * most / s.unit, frame.left, frame.right); /* room for the labels of the largest */
-    s.y = lq_axis_log(&range, frame.bottom, frame.top);
-    return s;
+    return (struct scales){.x = lq_size_axis(most, frame.left, frame.right),
+                           .y = lq_axis_log(&range, frame.bottom, frame.top)};
 }
 
 /* A line through the candidates that no smaller one equals. */
@@ -138,7 +121,7 @@ static void put_frontier(struct lq_page *page, const struct panel *panel, const 
         const struct lq_divergence *d = panel->of(points->items[i].arm);
         if (points->items[i].hollow || !has_kl(d) || d->kl.value >= least) continue;
         least = d->kl.value;
-        lq_page_put(page, "%s%.1f %.1f", command, lq_axis_at(&s->x, points->items[i].bytes / s->unit),
+        lq_page_put(page, "%s%.1f %.1f", command, lq_size_axis_at(&s->x, points->items[i].bytes),
                     lq_axis_at(&s->y, least));
         command = "L";
     }
@@ -149,16 +132,13 @@ static void put_frontier(struct lq_page *page, const struct panel *panel, const 
 static void put_point(struct lq_page *page, const struct lq_divergence *d, const struct point *point,
                       const struct scales *s, size_t first)
 {
-    double x = lq_axis_at(&s->x, point->bytes / s->unit), y = lq_axis_at(&s->y, d->kl.value);
     lq_page_put(page, "<g class=\"item%s\" tabindex=\"%d\" role=\"img\"><title>%s: %s, KL %s",
                 point->hollow ? " hollow" : "", first == 0 ? 0 : -1, point->label,
                 lq_figure_size((uint64_t)fmin(point->bytes, 1.8e19)).s, lq_figure_kl(d->kl.value).s);
-    if (!isnan(d->kl.low)) {
-        lq_page_put(page, " (%s)", lq_figure_kl_interval(&d->kl).s);
-        lq_page_put(page, "</title><line class=\"bar\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", x, x,
-                    lq_axis_at(&s->y, d->kl.low), lq_axis_at(&s->y, d->kl.high));
-    } else lq_page_put(page, "</title>");
-    lq_page_put(page, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/></g>\n", x, y);
+    if (!isnan(d->kl.low)) lq_page_put(page, " (%s)", lq_figure_kl_interval(&d->kl).s);
+    lq_page_put(page, "</title>");
+    lq_svg_point(page, &s->y, lq_size_axis_at(&s->x, point->bytes), &d->kl);
+    lq_page_put(page, "</g>\n");
 }
 
 static void put_points(struct lq_page *page, const struct panel *panel, const struct points *points,
@@ -170,14 +150,12 @@ static void put_points(struct lq_page *page, const struct panel *panel, const st
         const struct lq_divergence *d = panel->of(points->items[i].arm);
         if (!has_kl(d)) continue;
         put_point(page, d, &points->items[i], s, n++);
-        double high = isnan(d->kl.high) ? d->kl.value : d->kl.high, low = isnan(d->kl.low) ? d->kl.value : d->kl.low;
-        lq_places_take(&places, lq_axis_at(&s->x, points->items[i].bytes / s->unit), lq_axis_at(&s->y, high),
-                       lq_axis_at(&s->y, low));
+        lq_places_take(&places, &s->y, lq_size_axis_at(&s->x, points->items[i].bytes), &d->kl);
     }
     for (size_t i = 0; i < points->n; i++) {
         const struct lq_divergence *d = panel->of(points->items[i].arm);
         if (has_kl(d))
-            lq_svg_label(page, &places, &frame, lq_axis_at(&s->x, points->items[i].bytes / s->unit),
+            lq_svg_label(page, &places, &frame, lq_size_axis_at(&s->x, points->items[i].bytes),
                          lq_axis_at(&s->y, d->kl.value), points->items[i].label);
     }
 }
@@ -208,9 +186,9 @@ static void put_against_size(struct lq_page *page, const struct lq_view *view, c
         lq_page_put(page,
                     "<desc id=\"size-%s-d\">Mean KL from the original on a logarithmic scale, with 95 %% intervals, "
                     "against the size of the files in %s. The table of candidates has the figures.</desc>\n",
-                    panels[p].id, s.unit_name);
+                    panels[p].id, s.x.unit_name);
         lq_svg_kl_axis(page, &s.y, &frame);
-        put_size_axis(page, &s.x, s.unit_name);
+        lq_svg_size_axis(page, &s.x, &frame);
         if (points->n > 2) put_frontier(page, &panels[p], points, &s);
         put_points(page, &panels[p], points, &s);
         end_panel(page);

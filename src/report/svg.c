@@ -52,6 +52,19 @@ struct lq_axis lq_axis_linear(double most, double at_from, double at_to)
     return (struct lq_axis){.to = usable ? most * 1.08 : 1, .at_from = at_from, .at_to = at_to, .at_zero = at_from};
 }
 
+struct lq_size_axis lq_size_axis(double most, double at_from, double at_to)
+{
+    bool large = most >= 1073741824.0;
+    struct lq_size_axis axis = {.unit = large ? 1073741824.0 : 1048576.0, .unit_name = large ? "GiB" : "MiB"};
+    axis.axis = lq_axis_linear(1.12 * most / axis.unit, at_from, at_to); /* room for the labels of the largest */
+    return axis;
+}
+
+double lq_size_axis_at(const struct lq_size_axis *axis, double bytes)
+{
+    return lq_axis_at(&axis->axis, bytes / axis->unit);
+}
+
 double lq_axis_at(const struct lq_axis *axis, double value)
 {
     if (isnan(value)) value = axis->from;
@@ -106,6 +119,27 @@ void lq_svg_kl_axis(struct lq_page *page, const struct lq_axis *axis, const stru
     if (axis->has_zero) put_level(page, frame, axis->at_zero, "0");
 }
 
+void lq_svg_size_axis(struct lq_page *page, const struct lq_size_axis *axis, const struct lq_frame *frame)
+{
+    double ticks[LQ_MAX_TICKS];
+    size_t n = lq_axis_ticks(&axis->axis, ticks);
+    lq_page_put(page, "<line class=\"base\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>\n", frame->left,
+                frame->right, frame->bottom + 4, frame->bottom + 4);
+    for (size_t i = 0; i < n; i++)
+        lq_page_put(page, "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%g</text>\n",
+                    lq_axis_at(&axis->axis, ticks[i]), frame->bottom + 20, ticks[i]);
+    lq_page_put(page, "<text class=\"axis\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">size, %s</text>\n", frame->right,
+                frame->bottom + 37, axis->unit_name);
+}
+
+void lq_svg_point(struct lq_page *page, const struct lq_axis *axis, double x, const struct lq_estimate *e)
+{
+    if (!isnan(e->low))
+        lq_page_put(page, "<line class=\"bar\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", x, x,
+                    lq_axis_at(axis, e->low), lq_axis_at(axis, e->high));
+    lq_page_put(page, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/>", x, lq_axis_at(axis, e->value));
+}
+
 static bool overlap(const struct lq_frame *a, const struct lq_frame *b)
 {
     return a->left < b->right && b->left < a->right && a->top < b->bottom && b->top < a->bottom;
@@ -120,9 +154,11 @@ static bool is_free(const struct lq_places *places, const struct lq_frame *box, 
     return true;
 }
 
-void lq_places_take(struct lq_places *places, double x, double top, double bottom)
+void lq_places_take(struct lq_places *places, const struct lq_axis *axis, double x, const struct lq_estimate *e)
 {
     enum { RADIUS = 4 };
+    double top = lq_axis_at(axis, isnan(e->high) ? e->value : e->high);
+    double bottom = lq_axis_at(axis, isnan(e->low) ? e->value : e->low);
     if (places->n < sizeof places->taken / sizeof *places->taken)
         places->taken[places->n++] = (struct lq_frame){x - RADIUS, x + RADIUS, top - RADIUS, bottom + RADIUS};
 }

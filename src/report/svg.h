@@ -36,6 +36,15 @@ double lq_axis_at(const struct lq_axis *axis, double value);
 /* Round numbers along the axis, without 0 on a logarithmic one; returns how many. */
 size_t lq_axis_ticks(const struct lq_axis *axis, double ticks[LQ_MAX_TICKS]);
 
+/* Sizes of files from 0 to a little over `most` bytes, told in MiB or GiB. */
+struct lq_size_axis {
+    struct lq_axis axis;
+    double unit; /* bytes */
+    const char *unit_name;
+};
+struct lq_size_axis lq_size_axis(double most, double at_from, double at_to);
+double lq_size_axis_at(const struct lq_size_axis *axis, double bytes);
+
 /* A box in which plots draw: left, right, top, bottom in user units. */
 struct lq_frame {
     double left, right, top, bottom;
@@ -44,14 +53,19 @@ struct lq_frame {
 /* Tick lines and figures of a KL axis at the frame's left side. */
 void lq_svg_kl_axis(struct lq_page *page, const struct lq_axis *axis, const struct lq_frame *frame);
 
+/* Line and figures of a size axis below the frame. */
+void lq_svg_size_axis(struct lq_page *page, const struct lq_size_axis *axis, const struct lq_frame *frame);
+/* A point with a bar over its interval, if it has one. */
+void lq_svg_point(struct lq_page *page, const struct lq_axis *axis, double x, const struct lq_estimate *e);
+
 /* Places already taken by labels and points. */
 struct lq_places {
     struct lq_frame taken[128];
     size_t n;
 };
 
-/* A point, or a bar from `top` to `bottom`. */
-void lq_places_take(struct lq_places *places, double x, double top, double bottom);
+/* What lq_svg_point draws. */
+void lq_places_take(struct lq_places *places, const struct lq_axis *axis, double x, const struct lq_estimate *e);
 /* A label beside the point (x, y), to the right or to the left, moved up or down past what is there, with a line to its
  * point where it had to go far. Long names are cut. */
 void lq_svg_label(struct lq_page *page, struct lq_places *places, const struct lq_frame *frame, double x, double y,

@@ -10,6 +10,10 @@ from browser import Browser, why_missing
 from harness import BIN, SANITIZE, WRAPPED, CliTest, read_bytes
 from results import result
 
+CURVE = {"format": "llava-quantize curve", "version": 1, "model": "model", "data": "calibration.json", "records": 48,
+         "effort": "normal",
+         "points": [{"bytes": int(4.2e6 * bpw / 8), "bpw": bpw, "estimate": 2 * 4 ** -bpw, "measured": 2.4 * 4 ** -bpw,
+                     "error": 0.2 * 4 ** -bpw} for bpw in (2.4, 2.8, 3.2, 3.7, 4.2, 4.8, 5.5, 6.3, 7.3, 8.5)]}
 CANDIDATES = {"8bit": (0.001, 8.9), "layered": (0.012, 6.8), "4bit": (0.05, 5.1), "2bit": (0.9, 3.1)}
 PHONE, DESKTOP = 390, 1280
 
@@ -45,6 +49,10 @@ class Command(ReportTest):
                            f"link.html: is also the input, {good}; choose another output", code=2)
         self.check_refused(["report", good, "none.json"], "none.json: cannot open: No such file or directory")
         self.check_refused(["report", good, "-o", "no/such.html"], "no/such.html: cannot create: No such file or directory")
+        self.check_refused(["report", good, "--curve", "link.html", "-o", good],
+                           f"{good}: is also the input, {good}; choose another output", code=2)
+        self.check_refused(["report", good, "--curve", good],
+                           f"{good}: not a curve of sizes: the key 'format' does not say 'llava-quantize curve'")
         self.check_refused(["report"], "RESULT... is missing; see 'llava-quantize report --help'", code=2)
         for name, found in (("number", "kl.answer.mean"), ("cut", "line 1")):
             self.check(["report", good, f"{name}.json"], code=1, out="",
@@ -97,7 +105,7 @@ class InBrowser(ReportTest):
         if not self.files:
             names = self.save_candidates()
             self.check(["report", *names, "-o", "many.html"])
-            self.check(["report", "layered.json", "-o", "one.html"])
+            self.check(["report", "layered.json", "--curve", self.save("curve", CURVE), "-o", "one.html"])
             self.files.update({name: read_bytes(self.path(name)) for name in (*names, "many.html", "one.html")})
         for name, content in self.files.items():
             with open(self.path(name), "wb") as f:
@@ -147,6 +155,20 @@ class InBrowser(ReportTest):
         ticks = [page.run(f"[...document.querySelectorAll('#size-{panel} .grid')].map(line => line.getAttribute('y1'))")
                  for panel in ("answers", "text")]
         self.assertEqual(*ticks)
+
+    def test_curve(self):
+        page = self.open("one.html")
+        places = page.run("[...document.querySelectorAll('#curve-plot .item:not(.pair) circle')].map(c => [+c.getAttribute('cx'), +c.getAttribute('cy')])")
+        self.assertEqual(len(places), len(CURVE["points"]))
+        self.assertEqual(places, sorted(places, key=lambda place: place[0]))
+        self.assertEqual(places, sorted(places, key=lambda place: place[1]), "a larger pair diverges less, farther down")
+        self.assertEqual(self.count(page, "#curve-plot .bar"), len(CURVE["points"]) + 1)
+        self.assertEqual(self.count(page, "#curve-plot .pair"), 1)
+        self.assertEqual(page.run("document.querySelector('#curve-plot .label').textContent"), "layered")
+        page.point("document.querySelector('#curve-plot .item')")
+        self.assertRegex(page.run("document.querySelector('#curve-plot').nextElementSibling.textContent"),
+                         r"\Abest plan at 1\.20 MiB \(2\.40 bits per weight\): KL 0\.0862 ")
+        self.assertEqual(self.count(self.open("many.html"), "#curve"), 0)
 
     def test_flips(self):
         page = self.open("one.html")

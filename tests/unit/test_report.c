@@ -206,17 +206,22 @@ static struct lq_evaluation *evaluation(const char *name)
     return e;
 }
 
-static char *saved(const struct lq_evaluation *const *evaluations, size_t n)
+static char *saved_with(const struct lq_evaluation *const *evaluations, size_t n, const struct lq_curve *curve)
 {
     char path[128], *text = NULL;
     size_t size = 0;
     struct lq_error err = {0};
     snprintf(path, sizeof path, "%s/page.html", folder);
-    assert_int_equal(lq_report_save(path, evaluations, n, &err), LQ_OK);
+    assert_int_equal(lq_report_save(path, evaluations, n, curve, &err), LQ_OK);
     assert_int_equal(lq_file_load(path, 1 << 26, &text, &size, &err), LQ_OK);
     assert_int_equal(strlen(text), size);
     assert_true(lq_utf8_valid(text));
     return text;
+}
+
+static char *saved(const struct lq_evaluation *const *evaluations, size_t n)
+{
+    return saved_with(evaluations, n, NULL);
 }
 
 static size_t count(const char *text, const char *word)
@@ -337,11 +342,91 @@ static void test_nothing_measured(void **state)
     lq_evaluation_free(e);
 }
 
+/* ---- the curve ---- */
+
+#define CURVE "\"format\": \"llava-quantize curve\", \"version\": 1"
+
+static enum lq_status load_curve(struct lq_curve **out, const char *text, struct lq_error *err)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/curve.json", folder);
+    assert_int_equal(lq_file_save(path, text, strlen(text), err), LQ_OK);
+    return lq_curve_load(out, path, err);
+}
+
+static void test_curve(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{" CURVE ", \"model\": \"<b>m\", \"data\": \"<i>d.json\", \"records\": 48, \"effort\": \"normal\", \"new\": 1,"
+        " \"points\": [{\"bytes\": 1048576, \"bpw\": 2.5, \"estimate\": 0.5, \"measured\": 0.4, \"error\": 0.01},"
+        " {\"bytes\": 2097152, \"bpw\": 5, \"estimate\": 0.02, \"measured\": 0.01, \"error\": 1e300},"
+        " {\"bytes\": 4194304, \"bpw\": 8.5, \"estimate\": 0.001, \"measured\": null, \"error\": null},"
+        " {\"bytes\": 4194305, \"bpw\": 8.5, \"estimate\": null, \"measured\": null, \"error\": null}]}";
+    struct lq_curve *curve = NULL;
+    struct lq_error err = {0};
+    struct lq_evaluation *e = evaluation("uniform");
+    assert_int_equal(load_curve(&curve, text, &err), LQ_OK);
+    assert_int_equal(curve->n, 4);
+    assert_int_equal(curve->points[1].bytes, 2097152);
+    assert_true(isnan(curve->points[2].measured));
+    char *page = saved_with((const struct lq_evaluation *const *)&e, 1, curve);
+    assert_int_equal(count(page, "<title>best plan at "), 3);
+    assert_non_null(
+        strstr(page, "best plan at 1.00 MiB (2.50 bits per weight): KL 0.400 (0.38 – 0.42), expected 0.500<"));
+    assert_non_null(strstr(page, "best plan at 4.00 MiB (8.50 bits per weight): KL expected 0.00100<"));
+    assert_non_null(strstr(page, "<title>uniform: 2.00 MiB, KL 0.125 (0.10 – 0.15)</title>"));
+    assert_non_null(strstr(page, "measured on 48 records of &lt;i&gt;d.json"));
+    assert_null(strstr(page, "<b>m"));
+    assert_null(strstr(page, "inf"));
+    free(page);
+    lq_curve_free(curve);
+    lq_evaluation_free(e);
+}
+
+static void test_curve_of_which_nothing_is_known(void **state)
+{
+    (void)state;
+    struct lq_curve *curve = NULL;
+    struct lq_error err = {0};
+    struct lq_evaluation *e = evaluation("uniform");
+    assert_int_equal(load_curve(&curve, "{" CURVE ", \"points\": [{\"bytes\": 7}]}", &err), LQ_OK);
+    char *page = saved_with((const struct lq_evaluation *const *)&e, 1, curve);
+    assert_non_null(strstr(page, "not measured: no sensitivity was known"));
+    assert_null(strstr(page, "curve-plot"));
+    free(page);
+    lq_curve_free(curve);
+    lq_evaluation_free(e);
+}
+
+static void test_curves_that_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"{", "line 1"},
+        {"{}", "not a curve of sizes: the key 'format' does not say 'llava-quantize curve'"},
+        {"{\"format\": \"llava-quantize curve\", \"version\": 2}",
+         "version 2 of the format, expected 1: write it again with this program's plan --curve"},
+        {"{" CURVE ", \"points\": 3}", "key 'points' is 3, expected null or an array"},
+        {"{" CURVE ", \"points\": [{\"bytes\": -1}]}", "key 'points[0].bytes' is -1"},
+        {"{" CURVE ", \"points\": [{}, {\"measured\": \"low\"}]}", "key 'points[1].measured' is \"low\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct lq_curve *curve = NULL;
+        struct lq_error err = {0};
+        assert_true(load_curve(&curve, cases[i].text, &err) != LQ_OK);
+        assert_null(curve);
+        if (strstr(err.message, cases[i].message) == NULL) fail_msg("'%s'", err.message);
+    }
+}
+
 static void test_nothing_to_show(void **state)
 {
     (void)state;
     struct lq_error err = {0};
-    assert_int_equal(lq_report_save("x.html", NULL, 0, &err), LQ_ERR_USAGE);
+    assert_int_equal(lq_report_save("x.html", NULL, 0, NULL, &err), LQ_ERR_USAGE);
     assert_string_equal(err.message, "x.html: a report needs at least one evaluation");
 }
 
@@ -360,6 +445,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_hostile_texts, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_map_of_tensors, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_nothing_measured, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_curve, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_curve_of_which_nothing_is_known, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_curves_that_are_refused, make_folder, remove_folder),
         cmocka_unit_test(test_nothing_to_show),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

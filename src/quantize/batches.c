@@ -2,6 +2,7 @@
 
 #include "codec/levels.h"
 #include "llava_quantize/calibrate.h"
+#include "quantize/pad.h"
 #include "quantize/sequential.h"
 
 #include <stdlib.h>
@@ -37,6 +38,15 @@ struct lq_use lq_use_of(const struct lq_plan_entry *entry, const struct lq_stats
     else if ((method != LQ_METHOD_PLAIN || demanded) && lq_stats_importance(stats, entry->tensor) != NULL)
         use.method = LQ_METHOD_IMATRIX;
     return use;
+}
+
+const float *lq_use_importance(const struct lq_use *use, const struct lq_plan_entry *entry,
+                               const struct lq_stats *stats, uint64_t first_row, float *row)
+{
+    if (use->method == LQ_METHOD_PLAIN) return NULL;
+    const float *importance = lq_stats_importance(stats, entry->tensor);
+    if (importance == NULL) return NULL;
+    return lq_pad_importance(entry, importance + first_row / entry->ne[1] * entry->tensor->ne[0], row);
 }
 
 struct build {

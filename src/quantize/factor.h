@@ -28,6 +28,11 @@ struct lq_factor {
  * LQ_FEEDBACK_ROWS * f->columns floats. Thread-safe. */
 void lq_factor_solve(const struct lq_factor *f, float *r, size_t rows, float share, float *room);
 
+/* Sum of e' H e / tokens over at most LQ_FEEDBACK_ROWS rows e of f->columns numbers, what their products lose, H without
+ * its damping. `room`: lq_factor_loss_room(f->columns) floats. Thread-safe. */
+double lq_factor_loss(const struct lq_factor *f, const float *e, size_t rows, float *room);
+size_t lq_factor_loss_room(size_t columns);
+
 /* Numbers in one of a panel's columns of L. */
 static inline size_t lq_panel_height(const struct lq_factor *f, size_t panel)
 {

@@ -40,16 +40,6 @@ static enum lq_status not_finite(const struct task *task, struct lq_error *err)
                         (double)task->scratch->weights[at]);
 }
 
-/* The importance of the columns of the matrix that the item lies in, or NULL. Behind padded weights is room for a row. */
-static const float *importance_of(const struct task *task)
-{
-    if (task->use->method == LQ_METHOD_PLAIN) return NULL;
-    const float *importance = lq_stats_importance(task->work->stats, task->tensor);
-    if (importance == NULL) return NULL;
-    importance += task->item->first_row / task->entry->ne[1] * task->tensor->ne[0];
-    return lq_pad_importance(task->entry, importance, task->scratch->weights + task->weights);
-}
-
 /* Data that stay as they are; they are looked at all the same. */
 static enum lq_status check_copy(const struct task *task, struct lq_error *err)
 {
@@ -111,8 +101,11 @@ static enum lq_status feed_back(const struct task *task, struct lq_error *err)
 static enum lq_status encode_rows(const struct task *task, struct lq_error *err)
 {
     if (task->use->input != NULL && task->work->factor != NULL) return feed_back(task, err);
-    return lq_codec_encode(task->entry->type, task->scratch->weights, task->n_rows, task->entry->ne[0],
-                           importance_of(task), task->work->effort, task->coded, err);
+    float *behind = task->scratch->weights + task->weights; /* room for a row, where rows are padded */
+    const float *importance =
+        lq_use_importance(task->use, task->entry, task->work->stats, task->item->first_row, behind);
+    return lq_codec_encode(task->entry->type, task->scratch->weights, task->n_rows, task->entry->ne[0], importance,
+                           task->work->effort, task->coded, err);
 }
 
 /* The quantised model goes on with what has been written. */
@@ -277,32 +270,12 @@ static void say_useless(const struct lq_work *work, const struct lq_batch *batch
 static enum lq_status make_factor(struct lq_work *work, const struct lq_batch *batch, unsigned threads,
                                   struct lq_error *err)
 {
-    uint64_t n = batch->tensor->ne[0];
-    struct lq_stats_moments moments = {0};
-    struct lq_error why = {0};
-    float *hessian = malloc(n * (n + 1) / 2 * sizeof *hessian);
-    if (hessian == NULL)
-        return lq_error_set(err, LQ_ERR_MEMORY, "%s: tensor '%s': no memory for its second moments", work->half->path,
-                            batch->tensor->name);
-    enum lq_status status = LQ_OK;
-    bool anew =
-        lq_work_gathers(work, batch) && lq_sequential_hessian(work->sequential, batch->input, hessian, &moments);
-    if (!anew) status = lq_stats_hessian(work->stats, batch->tensor, batch->expert, hessian, &moments, err);
-    if (status == LQ_OK) {
-        struct lq_factor_terms terms = {.n = n,
-                                        .columns = batch->columns,
-                                        .tokens = moments.tokens,
-                                        .spread = moments.spread,
-                                        .damping = -1,
-                                        .block = batch->block,
-                                        .threads = threads};
-        status = lq_factor_make(&work->factor, hessian, &terms, &why);
-        if (status != LQ_OK) lq_error_prefix(&why, "%s: tensor '%s'", lq_stats_path(work->stats), batch->tensor->name);
-        if (status == LQ_ERR_FORMAT) say_useless(work, batch, &why), status = LQ_OK;
-        else if (status != LQ_OK) lq_error_set(err, status, "%s", why.message);
-    }
-    free(hessian);
-    work->corrected = status == LQ_OK && anew && work->factor != NULL;
+    struct lq_error useless = {0};
+    const struct lq_sequential *anew = lq_work_gathers(work, batch) ? work->sequential : NULL;
+    bool gathered = false;
+    enum lq_status status = lq_batch_factor(&work->factor, &gathered, batch, work->stats, anew, threads, &useless, err);
+    if (status == LQ_OK && work->factor == NULL) say_useless(work, batch, &useless);
+    work->corrected = status == LQ_OK && gathered && work->factor != NULL;
     return work->corrected ? lq_sequential_correct(work->sequential, batch->input, work->factor, err) : status;
 }
 

@@ -239,7 +239,7 @@ static enum lq_status build(struct build *b, const struct lq_model *model, struc
 {
     enum lq_status status = lq_plan_new(&b->plan, model, err);
     if (status == LQ_OK) status = parse_specs(b, model, err);
-    if (status == LQ_OK) status = lq_rules_init(&b->rules, b->request->rules, b->request->n_rules, err);
+    if (status == LQ_OK) status = lq_rules_init(&b->rules, "--type", b->request->rules, b->request->n_rules, err);
     struct lq_plan_entry *entries = b->plan == NULL ? NULL : b->plan->entries;
     for (int h = 0; h < LQ_HALVES && status == LQ_OK; h++) {
         if (model->half[h] == NULL) continue;

@@ -12,39 +12,41 @@ static bool names_a_role(const char *pattern)
     return false;
 }
 
-static enum lq_status compile(struct lq_rule *rule, struct lq_error *err)
+static enum lq_status compile(struct lq_rule *rule, const char *option, struct lq_error *err)
 {
     int code = regcomp(&rule->regex, rule->pattern, REG_EXTENDED | REG_ICASE | REG_NOSUB);
     rule->is_compiled = code == 0;
     if (code == 0) return LQ_OK;
     char why[128];
     regerror(code, &rule->regex, why, sizeof why);
-    return lq_error_set(err, LQ_ERR_USAGE, "--type '%.128s': not a valid regular expression (%s)", rule->pattern, why);
+    return lq_error_set(err, LQ_ERR_USAGE, "%s '%.128s': not a valid regular expression (%s)", option, rule->pattern,
+                        why);
 }
 
-static enum lq_status init_rule(struct lq_rule *rule, const struct lq_plan_rule *given, struct lq_error *err)
+static enum lq_status init_rule(struct lq_rule *rule, const struct lq_plan_rule *given, const char *option,
+                                struct lq_error *err)
 {
     rule->pattern = given->pattern;
     if (given->pattern[0] == '\0')
-        return lq_error_set(err, LQ_ERR_USAGE, "--type '=%.64s': the pattern is empty", given->type);
+        return lq_error_set(err, LQ_ERR_USAGE, "%s '=%.64s': the pattern is empty", option, given->type);
     const struct lq_format *format = lq_format_find(given->type);
     if (format == NULL || (format->flags & LQ_FORMAT_TARGET) == 0)
-        return lq_error_set(err, LQ_ERR_USAGE,
-                            "--type '%.128s=%.64s': '%.64s' is no ggml type such as q8_0, q4_k or f16", given->pattern,
-                            given->type, given->type);
+        return lq_error_set(err, LQ_ERR_USAGE, "%s '%.128s=%.64s': '%.64s' is no ggml type such as q8_0, q4_k or f16",
+                            option, given->pattern, given->type, given->type);
     rule->type = format->type;
     rule->is_role = names_a_role(given->pattern);
-    return rule->is_role ? LQ_OK : compile(rule, err);
+    return rule->is_role ? LQ_OK : compile(rule, option, err);
 }
 
-enum lq_status lq_rules_init(struct lq_rules *rules, const struct lq_plan_rule *given, size_t n, struct lq_error *err)
+enum lq_status lq_rules_init(struct lq_rules *rules, const char *option, const struct lq_plan_rule *given, size_t n,
+                             struct lq_error *err)
 {
-    *rules = (struct lq_rules){NULL, n};
+    *rules = (struct lq_rules){option, NULL, n};
     if (n == 0) return LQ_OK;
     rules->items = calloc(n, sizeof *rules->items);
-    if (rules->items == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu --type rules", n);
+    if (rules->items == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu %s rules", n, option);
     enum lq_status status = LQ_OK;
-    for (size_t i = 0; i < n && status == LQ_OK; i++) status = init_rule(&rules->items[i], &given[i], err);
+    for (size_t i = 0; i < n && status == LQ_OK; i++) status = init_rule(&rules->items[i], &given[i], option, err);
     if (status != LQ_OK) lq_rules_release(rules);
     return status;
 }
@@ -77,9 +79,10 @@ enum lq_status lq_rules_check(const struct lq_rules *rules, struct lq_error *err
         const struct lq_rule *rule = &rules->items[i];
         if (rule->found) continue;
         if (rule->fixed != NULL)
-            return lq_error_set(err, LQ_ERR_USAGE, "--type '%.128s': tensor '%s' (%s) is never quantised",
+            return lq_error_set(err, LQ_ERR_USAGE, "%s '%.128s': tensor '%s' (%s) is never quantised", rules->option,
                                 rule->pattern, rule->fixed->name, lq_role_name(rule->fixed->role));
-        return lq_error_set(err, LQ_ERR_USAGE, "--type '%.128s': no tensor has such a name or role", rule->pattern);
+        return lq_error_set(err, LQ_ERR_USAGE, "%s '%.128s': no tensor has such a name or role", rules->option,
+                            rule->pattern);
     }
     return LQ_OK;
 }

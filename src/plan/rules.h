@@ -1,11 +1,11 @@
-/* --type rules: PATTERN=TYPE, compiled once and asked for every tensor.
+/* --type and --max-type rules: PATTERN=TYPE, compiled once and asked for every tensor.
  *
  * Enters: rules as given. Leaves: for a tensor, the last rule that speaks for it.
  * Invariants: a pattern that is a role, or leading parts of one, means that role; any other is a regular expression on
  * the name.
  *
  *     struct lq_rules rules;
- *     lq_rules_init(&rules, request->rules, request->n_rules, &err);
+ *     lq_rules_init(&rules, "--type", request->rules, request->n_rules, &err);
  *     const struct lq_rule *rule = lq_rules_find(&rules, tensor);
  *     lq_rules_check(&rules, &err);      // did every rule find a tensor?
  *     lq_rules_release(&rules);
@@ -27,12 +27,14 @@ struct lq_rule {
 };
 
 struct lq_rules {
+    const char *option; /* that gave them, for messages; borrowed */
     struct lq_rule *items;
     size_t n;
 };
 
 /* Errors: LQ_ERR_USAGE for an invalid expression or an unknown type. On failure nothing needs to be released. */
-enum lq_status lq_rules_init(struct lq_rules *rules, const struct lq_plan_rule *given, size_t n, struct lq_error *err);
+enum lq_status lq_rules_init(struct lq_rules *rules, const char *option, const struct lq_plan_rule *given, size_t n,
+                             struct lq_error *err);
 /* NULL when no rule speaks for this tensor, or none may. */
 const struct lq_rule *lq_rules_find(struct lq_rules *rules, const struct lq_tensor *tensor);
 /* Errors: LQ_ERR_USAGE naming a rule that found no tensor which may be quantised. */

@@ -59,7 +59,7 @@ static bool holds(uint64_t types, enum lq_type type)
 static enum lq_status parse_types(uint64_t *out, const char *text, struct lq_error *err)
 {
     *out = 0;
-    for (const char *at = text; *at != '\0'; at += strspn(at, ", ")) {
+    for (const char *at = text + strspn(text, ", "); *at != '\0'; at += strspn(at, ", ")) {
         char name[32];
         size_t n = strcspn(at, ", ");
         snprintf(name, sizeof name, "%.*s", n < sizeof name ? (int)n : (int)sizeof name - 1, at);

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "plan_models.h"
+#include "plan_stats.h"
 
 #include <ggml.h>
 #include <stdio.h>
@@ -333,29 +334,6 @@ static void test_importance_is_demanded(void **state)
            "model.gguf: tensor 'blk.0.ffn_down.weight': iq1_s needs importance data: run llama-imatrix on the "
            "full-precision "
            "language model and pass its file with --imatrix FILE");
-}
-
-static void put_i32(FILE *f, int32_t value)
-{
-    assert_int_equal(fwrite(&value, sizeof value, 1, f), 1);
-}
-
-/* Importance data for one tensor of 768 columns, in the older binary form. */
-static struct lq_stats *imatrix_for(const char *name, const char *path)
-{
-    struct lq_stats *stats = NULL;
-    struct lq_error err = {0};
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    put_i32(f, 1);
-    put_i32(f, (int32_t)strlen(name));
-    fputs(name, f);
-    put_i32(f, 1);
-    put_i32(f, 768);
-    for (int i = 0; i < 768; i++) assert_int_equal(fwrite(&(float){1}, sizeof(float), 1, f), 1);
-    fclose(f);
-    if (lq_stats_load(&stats, path, &err) != LQ_OK) fail_msg("%s", err.message);
-    return stats;
 }
 
 static void test_importance_may_cover_a_part(void **state)

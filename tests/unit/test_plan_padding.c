@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "llava_quantize/plan.h"
+#include "plan/choices.h"
 #include "plan/tower.h"
 #include "source/kv.h"
 
@@ -200,6 +201,57 @@ static void a_mix_counts_the_blocks(void **state)
     drop(m);
 }
 
+/* Of candidates for an automatic plan, the hidden size is settled before any type is. */
+static void candidates_share_a_size(void **state)
+{
+    (void)state;
+    static const struct {
+        struct wish wish;
+        const char *types;
+        uint64_t hidden;
+        const char *smallest; /* for ffn_down; NULL: refused */
+    } cases[] = {
+        {{1152, 4304, false, false, false, false}, NULL, 4352, "q1_0"},
+        {{1152, 4304, false, false, false, false}, "q4_0,q8_0,f16", 4320, "q4_0"},
+        {{1152, 4304, false, false, false, false}, "f16", 4304, "f16"},
+        {{256, 1040, true, false, false, false}, NULL, 1056, "mxfp4"},   /* 1280 would be a quarter more */
+        {{256, 1040, false, false, false, false}, "q4_k", 1280, "q4_k"}, /* nothing else is allowed */
+        {{256, 4320, false, true, false, false}, "q4_k,q8_0", 4352, "q4_k"},
+        {{256, 4320, false, false, true, false}, "q8_0", 4320, "q8_0"},
+        {{256, 16, false, false, false, false}, NULL, 16, "f16"},
+        {{4352, 4304, false, false, false, false}, NULL, 4320, "mxfp4"}, /* would look like an old file */
+        {{256, 1040, false, false, false, true}, "q4_0", 1040, NULL},    /* blocks that differ */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct made *m = make(&cases[i].wish);
+        struct lq_choices choices = {0};
+        struct lq_error err = {0};
+        enum lq_status status =
+            lq_choices_build(&choices, &m->model, &(struct lq_choices_limits){.types = cases[i].types}, &err);
+        if (status != (cases[i].smallest != NULL ? LQ_OK : LQ_ERR_USAGE)) fail_msg("case %zu: %s", i, err.message);
+        for (size_t k = 0; k < choices.n; k++) {
+            const struct lq_choices_item *item = &choices.items[k];
+            for (size_t d = 0; d < 2; d++)
+                if (item->tensor->ne[d] == cases[i].wish.hidden && item->entries[0].ne[d] != cases[i].hidden)
+                    fail_msg("case %zu: %s: %llu", i, item->tensor->name, (unsigned long long)item->entries[0].ne[d]);
+            if (item->tensor->role != LQ_ROLE_VISION_FFN_DOWN) continue;
+            assert_string_equal(lq_format_name(item->entries[0].type), cases[i].smallest);
+            assert_int_equal(strncmp(item->entries[0].reason, "padded ", 7) == 0,
+                             cases[i].hidden != cases[i].wish.hidden);
+        }
+        lq_choices_release(&choices);
+        drop(m);
+    }
+    struct made *m = make(&(struct wish){.width = 1152, .hidden = 4304});
+    struct lq_choices choices;
+    assert_int_equal(lq_choices_build(&choices, &m->model, &(struct lq_choices_limits){.no_padding = true}, NULL),
+                     LQ_OK);
+    for (size_t k = 0; k < choices.n; k++)
+        assert_memory_equal(choices.items[k].entries[0].ne, m->tensors[k].ne, sizeof m->tensors[k].ne);
+    lq_choices_release(&choices);
+    drop(m);
+}
+
 static void reload(const struct made *m, const char *path, enum lq_status wanted, const char *message,
                    struct lq_plan **out)
 {
@@ -256,9 +308,8 @@ static void plan_files_keep_the_shapes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sizes_follow_the_types),
-        cmocka_unit_test(no_padding_when_told),
-        cmocka_unit_test(a_mix_counts_the_blocks),
+        cmocka_unit_test(sizes_follow_the_types),     cmocka_unit_test(no_padding_when_told),
+        cmocka_unit_test(a_mix_counts_the_blocks),    cmocka_unit_test(candidates_share_a_size),
         cmocka_unit_test(plan_files_keep_the_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

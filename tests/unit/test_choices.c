@@ -195,14 +195,14 @@ static void contradictions_are_named(void **state)
     refuse_rules("q4_k,q5_k", NULL, NULL, NULL,
                  "mmproj.gguf: tensor 'v.blk.0.attn_out.weight': no type that --types 'q4_k,q5_k' leaves fits its 1152 "
                  "columns and is smaller than f16: allow one with smaller blocks, such as q8_0, or f16");
-    refuse_rules(NULL, "vulkan", RULE("vision.attention", "q2_k"), NULL,
-                 "mmproj.gguf: tensor 'v.blk.0.attn_out.weight': no type that --only-fast-on vulkan --max-type "
-                 "'vision.attention=q2_k' leaves fits its 1152 columns and is smaller than f16: allow one with smaller "
+    refuse_rules(NULL, "vulkan", RULE("vision.attention", "tq2_0"), NULL,
+                 "mmproj.gguf: tensor 'v.blk.0.attn_q.weight': no type that --only-fast-on vulkan --max-type "
+                 "'vision.attention=tq2_0' leaves fits its 512 columns and is smaller than f16: allow one with smaller "
                  "blocks, such as q8_0, or f16");
     refuse_rules(NULL, NULL, RULE("language.atention", "q5_k"), NULL,
                  "--max-type 'language.atention': no tensor has such a name or role");
     refuse_rules(NULL, NULL, RULE("norm", "q5_k"), NULL,
-                 "--max-type 'norm': tensor 'blk.0.attn_norm.weight' (norm) is never quantised");
+                 "--max-type 'norm': tensor 'output_norm.weight' (norm) is never quantised");
     refuse_rules(NULL, NULL, RULE("language", "q9"), NULL,
                  "--max-type 'language=q9': 'q9' is no ggml type such as q8_0, q4_k or f16");
     refuse_rules(NULL, NULL, RULE("blk.(0", "q4_k"), NULL,

@@ -5,7 +5,7 @@
  *     "command", "version", "path", "format": "statistics" | "imatrix" | "imatrix-legacy",
  *     "pair_id"*, "datasets": [...], "chunks", "done"*, "total"*,
  *     "weights"*: {"picture", "after", "text"},
- *     "moment_bytes", "moments_count",
+ *     "moment_bytes", "moments_count", "measured": {"errors", "divergences"},
  *     "model"**, "missing"**: [names of the model's matrices that have no data],
  *     "tensors": [
  *       {"name", "half", "input", "columns", "experts", "tokens", "fewest_tokens",

@@ -76,6 +76,8 @@ enum lq_status cli_stats_json(const struct lq_stats_inspection *seen, struct lq_
     if (seen->ours) ok = ok && cli_json_extend(o, ours_to_json(seen));
     ok = ok && cli_json_extend(o, json_pack("{s:I,s:b}", "moment_bytes", (json_int_t)seen->moment_bytes,
                                             "moments_count", (int)!seen->uneven));
+    ok = ok && cli_json_extend(o, json_pack("{s:{s:I,s:I}}", "measured", "errors", (json_int_t)seen->measured[0],
+                                            "divergences", (json_int_t)seen->measured[1]));
     if (seen->model != NULL)
         ok = ok && cli_json_extend(o, json_pack("{s:o,s:o}", "model", cli_json_text(seen->model->path), "missing",
                                                 missing_to_json(seen)));

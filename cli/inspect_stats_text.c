@@ -72,6 +72,9 @@ static void put_head(const struct lq_stats_inspection *seen)
     if (seen->moment_bytes > 0)
         printf("%-14s %s%s\n", "second moments", cli_size(seen->moment_bytes).s,
                seen->uneven ? ", which do not count before the run is finished" : "");
+    if (seen->measured[0] + seen->measured[1] > 0)
+        printf("%-14s %zu errors of tensors in types, %zu divergences of answers\n", "by planning", seen->measured[0],
+               seen->measured[1]);
 }
 
 /* ---- matrices ---- */

@@ -166,6 +166,7 @@ struct lq_stats_inspection {
     struct lq_stats_matrix *matrices; /* by name */
     const struct lq_tensor **missing; /* matrices of the model without data, the token embedding apart */
     uint64_t moment_bytes;            /* of all second moments */
+    size_t measured[2];               /* what planning kept there: errors of tensors in types, divergences */
 };
 
 /* `model`: NULL, or one that lq_stats_check has passed. Errors: LQ_ERR_IO, LQ_ERR_FORMAT, LQ_ERR_MEMORY; *out is

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "calibrate/gathering.h"
 
 enum { SAMPLE_ROWS = 1 }; /* of each tensor */
@@ -71,21 +70,36 @@ static void put_terms(FILE *out, const struct lq_calibration *c, const char *pai
     fprintf(out, "second moments: %s\n", c->options.hessian ? "yes" : "no");
 }
 
+static XXH3_state_t *begin_hash(struct lq_error *err)
+{
+    XXH3_state_t *hash = XXH3_createState();
+    if (hash == NULL) lq_error_set(err, LQ_ERR_MEMORY, "no memory for a hash");
+    else XXH3_128bits_reset(hash);
+    return hash;
+}
+
+enum lq_status lq_terms_pair(char out[LQ_HASH_DIGITS + 1], const struct lq_model *model, struct lq_error *err)
+{
+    XXH3_state_t *hash = begin_hash(err);
+    if (hash == NULL) return LQ_ERR_MEMORY;
+    enum lq_status status = LQ_OK;
+    for (int h = 0; h < LQ_HALVES && status == LQ_OK; h++)
+        if (model->half[h] != NULL) status = add_half(hash, model, model->half[h], err);
+    take(out, hash);
+    XXH3_freeState(hash);
+    return status;
+}
+
 enum lq_status lq_terms_text(char **out, const struct lq_calibration *c, struct lq_error *err)
 {
     char pair[LQ_HASH_DIGITS + 1], tokens[LQ_HASH_DIGITS + 1], *text = NULL;
     size_t size = 0;
-    XXH3_state_t *hash = XXH3_createState();
-    if (hash == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for a hash");
-    enum lq_status status = LQ_OK;
-    XXH3_128bits_reset(hash);
-    for (int h = 0; h < LQ_HALVES && status == LQ_OK; h++) status = add_half(hash, c->model, c->model->half[h], err);
-    take(pair, hash);
-    XXH3_128bits_reset(hash);
+    enum lq_status status = lq_terms_pair(pair, c->model, err);
+    XXH3_state_t *hash = status == LQ_OK ? begin_hash(err) : NULL;
+    if (hash == NULL) return status == LQ_OK ? LQ_ERR_MEMORY : status;
     add_course(hash, &c->course);
     take(tokens, hash);
     XXH3_freeState(hash);
-    if (status != LQ_OK) return status;
     FILE *stream = open_memstream(&text, &size);
     if (stream != NULL) put_terms(stream, c, pair, tokens);
     if (stream == NULL || fclose(stream) != 0) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for settings");
@@ -95,22 +109,28 @@ enum lq_status lq_terms_text(char **out, const struct lq_calibration *c, struct 
 
 /* ---- comparing ---- */
 
-enum lq_status lq_terms_compare(const char *path, const char *found, const char *wanted, struct lq_error *err)
+bool lq_terms_differ(const char *found, const char *wanted, char *text, size_t size)
 {
     while (*found != '\0' || *wanted != '\0') {
-        size_t n = strcspn(found, "\n"), m = strcspn(wanted, "\n");
-        size_t key = strcspn(wanted, ":\n");
+        size_t n = strcspn(found, "\n"), m = strcspn(wanted, "\n"), key = strcspn(wanted, ":\n");
         if (n != m || strncmp(found, wanted, n) != 0) {
             bool same_key = n > key && strncmp(found, wanted, key) == 0;
-            return lq_error_set(err, LQ_ERR_USAGE,
-                                "%s: was gathered with other settings (%.*s%s%.*s, now%.*s): resume with the same, or "
-                                "gather anew with --force",
-                                path, (int)key, wanted, same_key ? ":" : "", same_key ? (int)(n - key - 1) : 0,
-                                same_key ? found + key + 1 : "", (int)(m > key ? m - key - 1 : 0),
-                                m > key ? wanted + key + 1 : "");
+            snprintf(text, size, "%.*s%s%.*s, now%.*s", (int)key, wanted, same_key ? ":" : "",
+                     same_key ? (int)(n - key - 1) : 0, same_key ? found + key + 1 : "",
+                     (int)(m > key ? m - key - 1 : 0), m > key ? wanted + key + 1 : "");
+            return true;
         }
         found += n + (found[n] == '\n');
         wanted += m + (wanted[m] == '\n');
     }
-    return LQ_OK;
+    return false;
+}
+
+enum lq_status lq_terms_compare(const char *path, const char *found, const char *wanted, struct lq_error *err)
+{
+    char difference[512];
+    if (!lq_terms_differ(found, wanted, difference, sizeof difference)) return LQ_OK;
+    return lq_error_set(err, LQ_ERR_USAGE,
+                        "%s: was gathered with other settings (%s): resume with the same, or gather anew with --force",
+                        path, difference);
 }

@@ -6,6 +6,7 @@
 #ifndef LQ_CALIBRATE_GATHERING_H
 #define LQ_CALIBRATE_GATHERING_H
 
+#include "base/hash.h"
 #include "calibrate/course.h"
 #include "calibrate/input_sums.h"
 #include "calibrate/passes.h"
@@ -64,6 +65,10 @@ bool lq_gathers(const struct lq_calibration *c, size_t input, unsigned pass);
 
 /* All settings that decide the numbers, a line each; *out: free(). */
 enum lq_status lq_terms_text(char **out, const struct lq_calibration *c, struct lq_error *err);
+/* A hash of names, shapes, types and the first row of every tensor. */
+enum lq_status lq_terms_pair(char out[LQ_HASH_DIGITS + 1], const struct lq_model *model, struct lq_error *err);
+/* Whether two such texts differ; `text` then has the first setting that does: "cap: 0, now 4". */
+bool lq_terms_differ(const char *found, const char *wanted, char *text, size_t size);
 /* LQ_ERR_USAGE naming the first setting in which `found`, of the file `path`, differs from `wanted`. */
 enum lq_status lq_terms_compare(const char *path, const char *found, const char *wanted, struct lq_error *err);
 

@@ -41,6 +41,10 @@ enum lq_kind { LQ_KIND_PICTURE, LQ_KIND_AFTER, LQ_KIND_TEXT, LQ_KINDS };
 #define LQ_STATS_KEY_REACHED "llava_quantize.statistics.reached" /* u64 each, in unfinished files: see stats_save.c */
 #define LQ_STATS_KEY_TERMS "llava_quantize.statistics.terms" /* string: all that decides the numbers, for --resume */
 #define LQ_STATS_KEY_WEIGHTS "llava_quantize.statistics.weights" /* f64 x 3: c of a token of each kind, before caps */
+/* What planning measured (measurements.h), of each of two kinds KEY: KEY.terms, a text of all that decides the numbers;
+ * KEY.names, strings in ascending order; KEY.values, three f64 for each. */
+#define LQ_STATS_KEY_ERRORS "llava_quantize.measured.errors"
+#define LQ_STATS_KEY_DIVERGENCES "llava_quantize.measured.divergences"
 
 enum {
     LQ_STATS_VERSION = 1,

@@ -1,6 +1,7 @@
 #include "llava_quantize/inspect.h"
 
 #include "base/portable_math.h"
+#include "calibrate/measurements.h"
 #include "calibrate/stats.h"
 
 #include <stdlib.h>
@@ -205,6 +206,7 @@ enum lq_status lq_stats_inspect(struct lq_stats_inspection **out, const struct l
     read_numbers(seen);
     enum lq_status status = list_datasets(seen, err);
     if (status == LQ_OK) status = look_at_matrices(seen, err);
+    if (status == LQ_OK) status = lq_measured_counts(stats, seen->measured, err);
     if (status == LQ_OK && model != NULL) status = compare_model(seen, err);
     if (status == LQ_OK) *out = seen;
     else lq_stats_inspection_free(seen);

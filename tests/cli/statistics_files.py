@@ -1,5 +1,6 @@
 """Statistics files made of random numbers, with and without what ours add to llama.cpp's form."""
 import re
+import struct
 
 import numpy as np
 
@@ -14,6 +15,15 @@ def f32(array, *ne):
 
 def f64(array, *ne):
     return Tensor(F64, ne, np.asarray(array, "<f8").tobytes())
+
+
+def measured(kind, names):
+    """What planning keeps, of made-up numbers."""
+    array, double = 9, 12
+    values = np.arange(3.0 * len(names)).astype("<f8").tobytes()
+    return {f"llava_quantize.measured.{kind}.terms": "pair: none\n",
+            f"llava_quantize.measured.{kind}.names": names,
+            f"llava_quantize.measured.{kind}.values": (array, struct.pack("<IQ", double, 3 * len(names)) + values)}
 
 
 def matrices(*files):
@@ -52,6 +62,8 @@ class Made:
         self.more_keys["llava_quantize.statistics.members"] = members
         self.more_keys["llava_quantize.statistics.firsts"] = [
             re.sub("attn_k|attn_v|ffn_gate", lambda m: shared[m[0]], n) for n in members]
+        self.more_keys |= measured("errors", sorted(f"q4_k {n}" for n in columns))
+        self.more_keys |= measured("divergences", ["plan", "q3_k " + " ".join(sorted(columns))])
 
     def write(self, ours, plain=None):
         write_gguf(ours, {**self.keys, **self.more_keys}, {**self.parts, **self.more})

@@ -10,7 +10,7 @@ from models import Shape, write_pair
 from statistics_files import Made, f32, matrices
 
 MEMBERS = {"command", "version", "path", "format", "datasets", "chunks", "pair_id", "done", "total", "weights",
-           "moment_bytes", "moments_count", "model", "missing", "tensors"}
+           "moment_bytes", "moments_count", "measured", "model", "missing", "tensors"}
 
 
 class Inspect(CliTest):
@@ -37,6 +37,7 @@ class Inspect(CliTest):
         self.assertEqual((seen["format"], seen["done"], seen["total"], seen["moments_count"]),
                          ("statistics", 5, 9, True))
         self.assertEqual(seen["missing"], ["blk.1.ffn_down.weight"])
+        self.assertEqual(seen["measured"], {"errors": len(seen["tensors"]), "divergences": 2})
         tensors = {t["name"]: t for t in seen["tensors"]}
         down, k = tensors["blk.0.ffn_down.weight"], tensors["blk.0.attn_k.weight"]
         self.assertEqual((down["dead"], [w["column"] for w in down["worst"]][0]), (1, 5))

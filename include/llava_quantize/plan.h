@@ -41,11 +41,20 @@ struct lq_plan_request {
 struct lq_plan_judgement {
     bool known;          /* all below hold */
     double error;        /* of its outputs, squared, relative to their size */
-    double sensitivity;  /* divergence of the answers per unit of that error */
+    double sensitivity;  /* divergence of the answers, nats, per unit of that error; NaN: not measured, and the two
+                            below are then errors, as if all tensors mattered alike */
     double divergence;   /* their product: what the type costs */
     enum lq_type next;   /* what more budget would buy it first; LQ_TYPE_NONE: nothing */
     uint64_t next_bytes; /* more than now */
     double next_gain;    /* divergence less than now */
+};
+
+/* How an automatic plan came out as a whole. */
+struct lq_plan_quality {
+    char goal[32];          /* as it is recorded: "auto-4.2G", "auto-kld0.02"; "": not an automatic plan, or edited */
+    double estimate;        /* mean divergence of the answers, nats, by the additive model; NaN: not known */
+    double measured, error; /* of the plan itself, and its standard error; NaN: not measured */
+    char data[160];         /* what it was measured with: "calibration.json, 48 records" */
 };
 
 struct lq_plan_entry {
@@ -67,6 +76,7 @@ struct lq_plan {
     int file_type[LQ_HALVES]; /* general.file_type of each half (llama.cpp's ids) */
     size_t n_entries;         /* vision tensors first, then language ones, each in file order */
     struct lq_plan_entry *entries;
+    struct lq_plan_quality quality; /* of an automatic plan */
     char note[160]; /* one line for the user, or "": "4 means 4 bits; llama-quantize's type number 4 ..." */
 };
 
@@ -78,7 +88,8 @@ void lq_plan_free(struct lq_plan *plan);
 
 /* JSON, stable order, one line per tensor; written atomically. */
 enum lq_status lq_plan_save(const struct lq_plan *plan, const char *path, struct lq_error *err);
-/* Unknown tensors, types, keys and versions are refused by name, tensors that the file leaves out too, and shapes that
+/* A judgement is kept where its entry is as it was saved, the quality where all are. docs/plan.schema.json describes the
+ * file. Unknown tensors, types, keys and versions are refused by name, tensors that the file leaves out too, and shapes that
  * are neither the model's nor those of its tower padded alike in all blocks, by less than 256. Of the request only
  * imatrix and allow_requantize count. */
 enum lq_status lq_plan_load(struct lq_plan **out, const char *path, const struct lq_model *model,
@@ -92,6 +103,10 @@ bool lq_plan_widen(struct lq_plan *plan, size_t entry, const char *reason);
  * ("language.ffn.down=q4_k*16/q6_k*16"), what is never quantised is left out. Returns its length; what does not fit is
  * left out whole behind "...". */
 size_t lq_plan_summary(const struct lq_plan *plan, char *dst, size_t size);
+
+/* Plain sentences about one entry, at most size - 1 characters, lines ended: its type and bytes, why, what it costs and
+ * what the next bytes would buy. Returns the text's length. */
+size_t lq_plan_explain(const struct lq_plan *plan, size_t entry, char *dst, size_t size);
 
 /* Names that lq_plan_build takes, for help texts: the i-th, or NULL behind the last. */
 struct lq_recipe_info {

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "plan/entry.h"
+#include "plan/plan_judged.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -34,9 +35,20 @@ static char *entry_line(const struct lq_plan_entry *entry)
     json_t *object =
         json_pack("{ss ss ss so ss ss ss}", "name", t->name, "half", half_names[t->half], "role", lq_role_name(t->role),
                   "shape", shape_of(entry), "from", lq_format_name(t->type), "type", type, "reason", reason);
-    char *line = object == NULL ? NULL : json_dumps(object, 0);
+    json_t *judged = object == NULL ? NULL : lq_judgement_to_json(&entry->judged);
+    if (judged != NULL) json_object_set_new(object, "judged", judged);
+    char *line = object == NULL ? NULL : json_dumps(object, LQ_PLAN_DIGITS);
     json_decref(object);
     return line;
+}
+
+static void print_quality(FILE *out, const struct lq_plan *plan)
+{
+    json_t *object = lq_quality_to_json(&plan->quality);
+    char *text = object == NULL ? NULL : json_dumps(object, LQ_PLAN_DIGITS);
+    if (text != NULL) fprintf(out, "\"quality\": %s,\n", text);
+    json_decref(object);
+    free(text);
 }
 
 static enum lq_status print_entries(FILE *out, const struct lq_plan *plan, const char *path, struct lq_error *err)
@@ -60,8 +72,10 @@ enum lq_status lq_plan_save(const struct lq_plan *plan, const char *path, struct
     if (out == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for the plan", path);
     fprintf(out, "{\"format\": \"%s\", \"version\": %d,\n\"recipe\": \"%s\", \"tag\": \"%s\",\n", FORMAT, VERSION,
             plan->recipe, plan->tag);
-    fprintf(out, "\"file_type\": {\"vision\": %d, \"language\": %d},\n\"tensors\": [\n", plan->file_type[LQ_VISION],
+    fprintf(out, "\"file_type\": {\"vision\": %d, \"language\": %d},\n", plan->file_type[LQ_VISION],
             plan->file_type[LQ_LANGUAGE]);
+    print_quality(out, plan);
+    fputs("\"tensors\": [\n", out);
     enum lq_status status = print_entries(out, plan, path, err);
     fputs("]}\n", out);
     bool whole = !ferror(out);
@@ -250,6 +264,7 @@ static void read_reason(struct load *l, struct lq_plan_entry *entry, const char 
     snprintf(entry->reason, sizeof entry->reason, "%s", fits ? text + n + 2 : "");
     if (fits && lq_entry_tells_padding(entry)) return;
     l->edited = true;
+    entry->judged = (struct lq_plan_judgement){0};
     snprintf(entry->reason, sizeof entry->reason, "plan file");
     lq_entry_say_padding(entry, LQ_TYPE_NONE);
 }
@@ -270,7 +285,7 @@ static enum lq_status read_type(const struct load *l, json_t *object, struct lq_
 
 static enum lq_status read_entry(struct load *l, json_t *object, struct lq_error *err)
 {
-    static const char *const known[] = {"name", "half", "role", "shape", "from", "type", "reason", NULL};
+    static const char *const known[] = {"name", "half", "role", "shape", "from", "type", "reason", "judged", NULL};
     struct lq_plan_entry *entry = NULL;
     char reason[sizeof entry->reason + 16] = "";
     if (!json_is_object(object))
@@ -278,7 +293,9 @@ static enum lq_status read_entry(struct load *l, json_t *object, struct lq_error
     enum lq_status status = find_entry(l, object, &entry, err);
     if (status != LQ_OK) return status;
     const char *name = entry->tensor->name;
+    const json_t *judged = json_object_get(object, "judged");
     status = check_keys(l, object, name, known, err);
+    if (status == LQ_OK && judged != NULL) status = lq_judgement_from_json(&entry->judged, judged, l->name, name, err);
     if (status == LQ_OK) status = read_shape(l, object, entry, err);
     if (status == LQ_OK) status = read_type(l, object, entry, err);
     if (status == LQ_OK) status = get_text(l, object, name, "reason", reason, sizeof reason, err);
@@ -349,9 +366,20 @@ static enum lq_status read_names(struct load *l, json_t *root, struct lq_error *
     return LQ_OK;
 }
 
+/* What was estimated and measured is not that of an edited plan. */
+static enum lq_status read_quality(struct load *l, json_t *root, struct lq_error *err)
+{
+    const json_t *object = json_object_get(root, "quality");
+    struct lq_plan_quality quality;
+    if (object == NULL) return LQ_OK;
+    enum lq_status status = lq_quality_from_json(&quality, object, l->name, err);
+    if (status == LQ_OK && !l->edited) l->plan->quality = quality;
+    return status;
+}
+
 static enum lq_status read_root(struct load *l, json_t *root, struct lq_error *err)
 {
-    static const char *const known[] = {"format", "version", "recipe", "tag", "file_type", "tensors", NULL};
+    static const char *const known[] = {"format", "version", "recipe", "tag", "file_type", "quality", "tensors", NULL};
     const char *format = json_string_value(json_object_get(root, "format"));
     if (format == NULL || strcmp(format, FORMAT) != 0)
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: not a plan: the key 'format' does not say '%s'", l->name, FORMAT);
@@ -363,6 +391,7 @@ static enum lq_status read_root(struct load *l, json_t *root, struct lq_error *e
     if (status == LQ_OK) status = read_tensors(l, root, err);
     if (status == LQ_OK) status = read_file_types(l, root, err);
     if (status == LQ_OK) status = read_names(l, root, err);
+    if (status == LQ_OK) status = read_quality(l, root, err);
     return status;
 }
 

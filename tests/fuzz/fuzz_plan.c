@@ -1,4 +1,6 @@
-/* Plan files, names and --type rules from anywhere: understood, or refused with a message and nothing left behind. */
+/* Plan files, names, lists of types and rules from anywhere: understood, or refused with a message and nothing left
+ * behind. */
+#include "plan/choices.h"
 #include "plan/plan_file.h"
 #include "../unit/plan_models.h"
 
@@ -12,6 +14,21 @@ static struct lq_model *model(void)
     static struct pair pair;
     pair_init(&pair, LQ_TYPE_F16);
     return &pair.model;
+}
+
+/* The same words as --types and --max-type. */
+static void try_limits(const char *types, const struct lq_plan_rule *rule)
+{
+    struct lq_choices choices = {0};
+    struct lq_error err = {0};
+    struct lq_choices_limits limits = {.types = types, .most = rule, .n_most = rule->pattern != NULL};
+    if (lq_choices_build(&choices, model(), &limits, &err) != LQ_OK) {
+        if (choices.items != NULL || err.message[0] == '\0') abort();
+        return;
+    }
+    for (size_t i = 0; i < choices.n; i++)
+        if (choices.items[i].n == 0) abort();
+    lq_choices_release(&choices);
 }
 
 /* "SPEC\nPATTERN\nTYPE" */
@@ -28,6 +45,7 @@ static void try_request(char *text)
     struct lq_plan_request request = {.spec = text, .rules = &rule, .n_rules = type != NULL};
     if (lq_plan_build(&plan, model(), &request, &err) == LQ_OK && plan->n_entries == 0) abort();
     lq_plan_free(plan);
+    try_limits(text, &rule);
 }
 
 static void try_file(const char *text, size_t size)
@@ -40,6 +58,8 @@ static void try_file(const char *text, size_t size)
         return;
     }
     if (lq_plan_summary(plan, summary, sizeof summary) >= sizeof summary) abort();
+    for (size_t i = 0; i < plan->n_entries; i++)
+        if (lq_plan_explain(plan, i, summary, sizeof summary) != strlen(summary)) abort();
     lq_plan_free(plan);
 }
 

@@ -8,6 +8,8 @@
 #include "plan/plan_file.h"
 #include "plan_models.h"
 
+#include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -247,6 +249,161 @@ static void test_what_is_wrong_is_named(void **state)
                 "plan.json: tensor 'v.class_embd' of the model is missing");
 }
 
+/* A plan as the strategy makes it, saved. */
+static struct lq_plan *save_judged(void)
+{
+    struct lq_plan *plan = build("layered");
+    plan->quality = (struct lq_plan_quality){"auto-4.2G", 0.0123, 0.0131, NAN, "calibration \"a\".json, 48 records"};
+    plan->entries[7].judged =
+        (struct lq_plan_judgement){true, 0.001024, 0.012345, 1.264128e-05, LQ_TYPE_Q5_K, 20480, 8.1e-06};
+    plan->entries[8].judged = (struct lq_plan_judgement){true, 0, NAN, 0, LQ_TYPE_NONE, 0, 0};
+    save(plan);
+    free(saved);
+    saved = read_text();
+    return plan;
+}
+
+static void test_judgements_come_back(void **state)
+{
+    (void)state;
+    struct lq_plan *plan = save_judged(), *again = load(saved);
+    assert_non_null(strstr(saved, "\"quality\": {\"goal\": \"auto-4.2G\", \"estimate\": 0.0123, \"measured\": 0.0131, "
+                                  "\"data\": \"calibration \\\"a\\\".json, 48 records\"},\n\"tensors\": [\n"));
+    assert_non_null(strstr(saved, "\"q4_k: layered\", \"judged\": {\"error\": 0.001024, \"sensitivity\": 0.012345, "
+                                  "\"divergence\": 1.26413e-5, \"next\": \"q5_k\", \"next_bytes\": 20480, "
+                                  "\"next_gain\": 8.1e-6}}"));
+    assert_non_null(strstr(saved, "\"q4_k: layered\", \"judged\": {\"error\": 0.0, \"divergence\": 0.0}}"));
+    check_same(plan, again);
+    assert_string_equal(again->quality.goal, plan->quality.goal);
+    assert_string_equal(again->quality.data, plan->quality.data);
+    assert_true(again->quality.estimate == 0.0123 && again->quality.measured == 0.0131 && isnan(again->quality.error));
+    const struct lq_plan_judgement *judged = &again->entries[7].judged;
+    assert_true(judged->known && judged->error == 0.001024 && judged->divergence == 1.26413e-05);
+    assert_true(judged->next == LQ_TYPE_Q5_K && judged->next_bytes == 20480 && judged->next_gain == 8.1e-06);
+    assert_true(again->entries[8].judged.known && isnan(again->entries[8].judged.sensitivity));
+    assert_int_equal(again->entries[8].judged.next, LQ_TYPE_NONE);
+    assert_false(again->entries[6].judged.known);
+    save(again);
+    char *second = read_text();
+    assert_string_equal(second, saved);
+    free(second);
+    lq_plan_free(again);
+    lq_plan_free(plan);
+}
+
+/* One entry edited: its judgement goes, and the whole plan's; the others' stay. */
+static void test_an_edit_takes_its_judgement(void **state)
+{
+    (void)state;
+    lq_plan_free(save_judged());
+    char *text =
+        edit("\"type\": \"q4_k\", \"reason\": \"q4_k: layered\"", "\"type\": \"Q6_K\", \"reason\": \"q4_k: layered\"");
+    struct lq_plan *plan = load(text);
+    assert_string_equal(plan->recipe, "layered, edited");
+    assert_string_equal(plan->quality.goal, "");
+    assert_false(plan->entries[7].judged.known);
+    assert_true(plan->entries[8].judged.known);
+    lq_plan_free(plan);
+    free(text);
+}
+
+static void test_wrong_judgements_are_named(void **state)
+{
+    (void)state;
+    lq_plan_free(save_judged());
+    refuse("\"goal\": \"auto-4.2G\", ", "",
+           "plan.json: key 'quality.goal' is missing, expected what the plan was made for, such as auto-4.2G");
+    refuse("auto-4.2G", "auto-auto-auto-auto-auto-auto-auto", "plan.json: key 'quality.goal' is longer than 31 bytes");
+    refuse("\"estimate\": 0.0123", "\"estimates\": 0.0123", "plan.json: unknown key 'quality.estimates'");
+    refuse("\"measured\": 0.0131", "\"measured\": -1",
+           "plan.json: key 'quality.measured' is -1, expected a number that is not negative");
+    refuse("\"quality\": {", "\"quality\": 3, \"tag2\": {", "plan.json: plan: unknown key 'tag2'");
+    refuse("\"judged\": {\"error\": 0.001024, ", "\"judged\": {",
+           "plan.json: key 'v.blk.0.ffn_up.weight.judged.error' is missing, expected a number that is not negative");
+    refuse("\"sensitivity\": 0.012345", "\"sensitivity\": \"much\"",
+           "plan.json: key 'v.blk.0.ffn_up.weight.judged.sensitivity' is \"much\", expected a number that is not "
+           "negative");
+    refuse("\"divergence\": 1.26413e-5", "\"price\": 5",
+           "plan.json: unknown key 'v.blk.0.ffn_up.weight.judged.price'");
+    refuse("\"next\": \"q5_k\"", "\"next\": \"q5_z\"",
+           "plan.json: key 'v.blk.0.ffn_up.weight.judged.next' is \"q5_z\", expected a ggml type such as q8_0");
+    refuse("\"next_bytes\": 20480", "\"next_bytes\": 0.5",
+           "plan.json: key 'v.blk.0.ffn_up.weight.judged.next_bytes' is 0.5, expected a number of bytes");
+    refuse(
+        ", \"next_gain\": 8.1e-6", "",
+        "plan.json: key 'v.blk.0.ffn_up.weight.judged.next_gain' is missing, expected a number that is not negative");
+    refuse("\"judged\": {\"error\": 0.0, \"divergence\": 0.0}", "\"judged\": true",
+           "plan.json: 'v.blk.0.ffn_down.weight.judged' is no object");
+}
+
+static void explain(const struct lq_plan *plan, size_t entry, const char *expected)
+{
+    char text[1024], little[40];
+    size_t n = lq_plan_explain(plan, entry, text, sizeof text);
+    assert_string_equal(text, expected);
+    assert_int_equal(n, strlen(text));
+    assert_int_equal(lq_plan_explain(plan, entry, little, sizeof little), sizeof little - 1);
+    assert_memory_equal(little, text, sizeof little - 1);
+    assert_int_equal(lq_plan_explain(plan, entry, little, 0), 0);
+}
+
+static void test_entries_explain_themselves(void **state)
+{
+    (void)state;
+    struct lq_plan *plan = save_judged();
+    plan->entries[11].judged = (struct lq_plan_judgement){true, 0.0001, NAN, 0.0001, LQ_TYPE_F16, 400000, 0.00005};
+    plan->entries[11].judged.divergence = 1.264128e-05;
+    plan->entries[11].judged.next_gain = 6.32064e-06;
+    explain(
+        plan, 7,
+        "v.blk.0.ffn_up.weight (vision.ffn.up, 512 x 1280) becomes q4_k: 368640 bytes, 4.5 bits per weight; f16 took "
+        "1310720.\nReason: layered.\nIts outputs are off by 3.2 % (root mean square), a squared error of 0.00102; at "
+        "0.0123 nats for each unit of it, the answers diverge by 1.26e-05 nats. That is 50 % of what all tensors "
+        "cost.\n20480 bytes more would buy q5_k and take away 64.1 % of that: 8.1e-06 nats, 0.000396 for each "
+        "megabyte.\n");
+    explain(
+        plan, 8,
+        "v.blk.0.ffn_down.weight (vision.ffn.down, 1280 x 512) becomes q4_k: 368640 bytes, 4.5 bits per weight; f16 "
+        "took 1310720.\nReason: layered.\nIts outputs are off by 0 % (root mean square); how much the answers depend "
+        "on them was not measured. That is 0 % of what all tensors cost.\nNo larger type that it may take would make "
+        "it better.\n");
+    explain(
+        plan, 11,
+        "mm.0.weight (projector, 512 x 768) becomes q8_0: 417792 bytes, 8.5 bits per weight; f16 took "
+        "786432.\nReason: layered.\nIts outputs are off by 1 % (root mean square); how much the answers depend on "
+        "them was not measured. That is 50 % of what all tensors cost.\n400000 bytes more would buy f16 and take away "
+        "50 % of that.\n");
+    explain(plan, 14,
+            "blk.0.attn_q.weight (language.attention.q, 768 x 768) stays f16: 1179648 bytes, 16 bits per "
+            "weight.\nReason: layered.\nWhat it costs is not known: the plan is no automatic one, or this entry was "
+            "edited.\n");
+    explain(
+        plan, 0,
+        "v.class_embd (class_embedding, 512) stays f32: 2048 bytes, 32 bits per weight.\nReason: never quantised.\n");
+    lq_plan_free(plan);
+}
+
+/* docs/plan.schema.json lists the types that a plan may name. */
+static void test_the_schema_knows_the_types(void **state)
+{
+    (void)state;
+    json_error_t where;
+    json_t *schema = json_load_file(LQ_TESTS "/../docs/plan.schema.json", 0, &where), *name;
+    assert_non_null(schema);
+    json_t *types = json_object_get(json_object_get(json_object_get(schema, "$defs"), "type"), "enum");
+    size_t i, targets = 0;
+    for (int type = 0; type < LQ_TYPE_COUNT; type++)
+        targets += lq_format_get(type) != NULL && (lq_format_get(type)->flags & LQ_FORMAT_TARGET) != 0;
+    assert_int_equal(json_array_size(types), targets);
+    json_array_foreach(types, i, name)
+    {
+        const struct lq_format *format = lq_format_find(json_string_value(name));
+        assert_true(format != NULL && (format->flags & LQ_FORMAT_TARGET) != 0);
+        assert_string_equal(json_string_value(name), format->name);
+    }
+    json_decref(schema);
+}
+
 static void test_hostile_depth(void **state)
 {
     (void)state;
@@ -291,9 +448,19 @@ static void test_files_that_are_not_there(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_saved_plans_come_back), TEST(test_text_is_for_people),       TEST(test_edits_show),
-        TEST(test_little_is_needed),      TEST(test_what_is_wrong_is_named),   TEST(test_hostile_depth),
-        TEST(test_quantised_input),       TEST(test_files_that_are_not_there),
+        TEST(test_saved_plans_come_back),
+        TEST(test_text_is_for_people),
+        TEST(test_edits_show),
+        TEST(test_little_is_needed),
+        TEST(test_what_is_wrong_is_named),
+        TEST(test_judgements_come_back),
+        TEST(test_an_edit_takes_its_judgement),
+        TEST(test_wrong_judgements_are_named),
+        TEST(test_entries_explain_themselves),
+        TEST(test_the_schema_knows_the_types),
+        TEST(test_hostile_depth),
+        TEST(test_quantised_input),
+        TEST(test_files_that_are_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -234,13 +234,38 @@ static void devices_leave_a_choice(void **state)
     assert_null(lq_device_find("abacus"));
 }
 
+/* The table of docs/recipes.md, line by line. */
+static void the_page_says_the_same(void **state)
+{
+    (void)state;
+    static char page[1 << 16];
+    FILE *f = fopen(LQ_TESTS "/../docs/recipes.md", "r");
+    assert_non_null(f);
+    page[fread(page, 1, sizeof page - 1, f)] = '\0';
+    fclose(f);
+    for (int type = 0; type < LQ_TYPE_COUNT; type++) {
+        const struct lq_format *format = lq_format_get(type);
+        char line[128];
+        if (format == NULL || (format->flags & LQ_FORMAT_TARGET) == 0) continue;
+        int n = snprintf(line, sizeof line, "\n| `%s` |", format->name);
+        for (size_t i = 0; lq_device_at(i) != NULL; i++)
+            n += snprintf(line + n, sizeof line - (size_t)n, " %s |", lq_device_at(i)->types >> type & 1 ? "yes" : "-");
+        if (strstr(page, line) == NULL) fail_msg("no line %s", line + 1);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, set_up)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(everything_that_fits),     TEST(limits_narrow),          TEST(never_larger), TEST(importance_where_it_is),
-        TEST(contradictions_are_named), TEST(devices_leave_a_choice),
+        TEST(everything_that_fits),
+        TEST(limits_narrow),
+        TEST(never_larger),
+        TEST(importance_where_it_is),
+        TEST(contradictions_are_named),
+        TEST(devices_leave_a_choice),
+        TEST(the_page_says_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

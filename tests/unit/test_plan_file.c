@@ -323,8 +323,7 @@ static void test_wrong_judgements_are_named(void **state)
     refuse("\"sensitivity\": 0.012345", "\"sensitivity\": \"much\"",
            "plan.json: key 'v.blk.0.ffn_up.weight.judged.sensitivity' is \"much\", expected a number that is not "
            "negative");
-    refuse("\"divergence\": 1.26413e-5", "\"price\": 5",
-           "plan.json: unknown key 'v.blk.0.ffn_up.weight.judged.price'");
+    refuse("\"divergence\": 1.26413e-5", "\"price\": 5", "plan.json: unknown key 'v.blk.0.ffn_up.weight.judged.price'");
     refuse("\"next\": \"q5_k\"", "\"next\": \"q5_z\"",
            "plan.json: key 'v.blk.0.ffn_up.weight.judged.next' is \"q5_z\", expected a ggml type such as q8_0");
     refuse("\"next_bytes\": 20480", "\"next_bytes\": 0.5",

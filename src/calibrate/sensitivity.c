@@ -1,7 +1,8 @@
 #include "calibrate/sensitivity.h"
 
 #include "base/random.h"
-#include "runtime/dialogue.h"
+#include "calibrate/recital.h"
+#include "calibrate/record_dialogue.h"
 #include "runtime/observe.h"
 
 #include <math.h>
@@ -123,13 +124,11 @@ static double divergence(const float *original, const float *disturbed, size_t n
 /* A record on its way through the pair. */
 struct run {
     struct trial *trial;
-    struct lq_dialogue dialogue;
+    struct lq_part part;
     struct lq_view *view;
     struct lq_lane *lane;
-    bool *wanted; /* of each text token: does it predict a token of an answer? */
-    size_t n_wanted;
-    float *rows;              /* logits of those, undisturbed */
-    size_t at;                /* the next of them in the pass in hand */
+    float *rows;              /* logits of the tokens that predict answers, undisturbed */
+    int kind;                 /* that the pass in hand disturbs */
     double divergence[KINDS]; /* summed over them */
 };
 
@@ -140,73 +139,40 @@ static enum lq_status no_memory(struct lq_error *err)
     return lq_error_set(err, LQ_ERR_MEMORY, "no memory for measuring sensitivities");
 }
 
-/* Logits of the next wanted token: kept, or compared with what was kept. */
-static void take(struct run *run, const float *row, int kind)
+/* What happens to tokens of kind `of`; those before the picture are left alone. */
+static void begins(void *data, enum lq_kind of)
 {
+    const struct run *run = data;
+    if (of == LQ_KIND_TEXT) run->trial->phase = LEAVE;
+    else if (run->kind == NONE) run->trial->phase = MEASURE;
+    else run->trial->phase = run->kind == (int)of ? DISTURB : LEAVE;
+}
+
+/* Logits are kept, or compared with what was kept. */
+static void hears(void *data, size_t seat, size_t i, const float *row, int32_t right)
+{
+    struct run *run = data;
     size_t n = run->trial->n_vocab;
-    float *kept = run->rows + run->at++ * n;
-    if (kind == NONE) memcpy(kept, row, n * sizeof *row);
-    else run->divergence[kind] += divergence(kept, row, n);
-}
-
-/* How many of the next n text tokens can be fed at once. */
-static size_t portion(const struct run *run, const bool *wanted, size_t n)
-{
-    size_t room = lq_lane_most(run->lane), left = lq_lane_most_wanted(run->lane), i = 0;
-    for (; i < n && i < room; i++) {
-        if (wanted != NULL && wanted[i] && left == 0) break;
-        left -= wanted != NULL && wanted[i];
-    }
-    return i;
-}
-
-/* `wanted` NULL: no logits. */
-static enum lq_status feed(struct run *run, const int32_t *tokens, const bool *wanted, size_t n, int kind,
-                           struct lq_error *err)
-{
-    struct lq_lane_item *items = calloc(lq_lane_most(run->lane), sizeof *items);
-    enum lq_status status = items != NULL ? LQ_OK : no_memory(err);
-    for (size_t first = 0; first < n && status == LQ_OK;) {
-        size_t some = portion(run, wanted != NULL ? wanted + first : NULL, n - first);
-        for (size_t i = 0; i < some; i++)
-            items[i] = (struct lq_lane_item){.token = tokens[first + i], .wanted = wanted != NULL && wanted[first + i]};
-        status = lq_lane_feed(run->lane, items, some, err);
-        for (size_t i = 0; i < some && status == LQ_OK; i++)
-            if (items[i].wanted) take(run, lq_lane_logits(run->lane, i), kind);
-        first += some;
-    }
-    free(items);
-    return status;
-}
-
-/* What happens to tokens of kind `of` in the pass for `kind`. */
-static enum phase phase_of(int kind, int of)
-{
-    if (kind == NONE) return MEASURE;
-    return kind == of ? DISTURB : LEAVE;
+    (void)seat;
+    (void)right;
+    if (run->kind == NONE) memcpy(run->rows + i * n, row, n * sizeof *row);
+    else run->divergence[run->kind] += divergence(run->rows + i * n, row, n);
 }
 
 static enum lq_status pass(struct run *run, int kind, struct lq_error *err)
 {
-    const struct lq_dialogue *d = &run->dialogue;
-    struct trial *t = run->trial;
-    lq_lane_clear(run->lane);
-    run->at = 0;
-    enum lq_status status = feed(run, d->head, NULL, d->n_head, kind, err);
-    t->phase = phase_of(kind, LQ_KIND_PICTURE);
-    if (status == LQ_OK) status = lq_lane_show(run->lane, 0, run->view, err);
-    t->phase = phase_of(kind, LQ_KIND_AFTER);
-    if (status == LQ_OK) status = feed(run, d->text, run->wanted, d->n_text - 1, kind, err);
-    t->phase = LEAVE;
-    if (status == LQ_OK && t->failed) status = no_memory(err);
-    return status;
+    const struct lq_audience audience = {.data = run, .begins = begins, .hears = hears};
+    run->kind = kind;
+    enum lq_status status = lq_recite(run->lane, &(struct lq_seat){&run->part, run->view}, 1, &audience, err);
+    run->trial->phase = LEAVE;
+    return status == LQ_OK && run->trial->failed ? no_memory(err) : status;
 }
 
 /* A record tells nothing where a disturbance is lost in rounding, or shows where no probability was. */
 static enum lq_status passes(struct run *run, struct lq_error *err)
 {
     struct trial *t = run->trial;
-    const double tokens[KINDS] = {(double)lq_view_tokens(run->view), (double)(run->dialogue.n_text - 1)};
+    const double tokens[KINDS] = {(double)lq_view_tokens(run->view), (double)(run->part.dialogue.n_text - 1)};
     enum lq_status status = pass(run, NONE, err);
     for (int k = 0; k < KINDS && status == LQ_OK; k++) status = pass(run, k, err);
     for (int k = 0; k < KINDS && status == LQ_OK; k++)
@@ -219,53 +185,28 @@ static enum lq_status passes(struct run *run, struct lq_error *err)
 
 /* ---- records ---- */
 
-static enum lq_status build_dialogue(struct run *run, const struct lq_record *record, struct lq_error *err)
-{
-    struct lq_dialogue_turn *turns = calloc(record->n_turns, sizeof *turns);
-    if (turns == NULL) return no_memory(err);
-    for (size_t i = 0; i < record->n_turns; i++)
-        turns[i] =
-            (struct lq_dialogue_turn){record->turns[i].question, record->turns[i].answers[record->turns[i].likeliest]};
-    enum lq_status status = lq_dialogue_build(&run->dialogue, run->trial->rt, turns, record->n_turns, err);
-    free(turns);
-    return status;
-}
-
-static enum lq_status mark_answers(struct run *run, struct lq_error *err)
-{
-    const struct lq_dialogue *d = &run->dialogue;
-    run->wanted = calloc(d->n_text, sizeof *run->wanted);
-    if (run->wanted == NULL) return no_memory(err);
-    for (size_t t = 0; t < d->n_turns; t++) {
-        memset(run->wanted + d->answers[t].first - 1, true, d->answers[t].n);
-        run->n_wanted += d->answers[t].n;
-    }
-    run->rows = calloc(run->n_wanted, run->trial->n_vocab * sizeof *run->rows);
-    return run->rows != NULL ? LQ_OK : no_memory(err);
-}
-
 static enum lq_status open_lane(struct run *run, struct lq_error *err)
 {
-    size_t together = lq_view_tokens(run->view), cells = run->dialogue.n_head + together + run->dialogue.n_text;
+    const struct lq_dialogue *d = &run->part.dialogue;
+    size_t together = lq_view_tokens(run->view), cells = d->n_head + together + d->n_text;
     if (cells > lq_runtime_trained_context(run->trial->rt))
         return lq_error_set(err, LQ_ERR_UNSUPPORTED, "%zu tokens, more than the model's context", cells);
     const struct lq_lane_options options = {.cells = (uint32_t)cells, .sequences = 1, .together = (uint32_t)together};
     return lq_lane_open(&run->lane, run->trial->rt, &options, err);
 }
 
+static enum lq_status make_room(struct run *run, struct lq_error *err)
+{
+    run->rows = calloc(run->part.n_wanted, run->trial->n_vocab * sizeof *run->rows);
+    return run->rows != NULL ? LQ_OK : no_memory(err);
+}
+
 static void run_release(struct run *run)
 {
     lq_lane_free(run->lane);
     lq_view_free(run->view);
-    lq_dialogue_release(&run->dialogue);
-    free(run->wanted);
+    lq_part_release(&run->part);
     free(run->rows);
-}
-
-/* True where the record is at fault, not the pair or the machine. */
-static bool is_bad_record(enum lq_status status)
-{
-    return status == LQ_ERR_IO || status == LQ_ERR_FORMAT || status == LQ_ERR_UNSUPPORTED || status == LQ_ERR_USAGE;
 }
 
 static enum lq_status run_record(struct trial *t, const struct lq_record *record, const struct lq_hooks *hooks,
@@ -274,16 +215,16 @@ static enum lq_status run_record(struct trial *t, const struct lq_record *record
     struct run run = {.trial = t};
     struct lq_error why = {0};
     char message[sizeof why.message + 128];
-    enum lq_status status = build_dialogue(&run, record, &why);
+    enum lq_status status = lq_part_init(&run.part, t->rt, record, &why);
     if (status == LQ_OK) status = lq_view_open(&run.view, t->rt, record->image, &why);
     if (status == LQ_OK) status = open_lane(&run, &why);
-    if (is_bad_record(status)) {
+    if (lq_is_record_fault(status)) {
         snprintf(message, sizeof message, "record %s takes no part in measuring sensitivities: %s", record->id,
                  why.message);
         if (hooks != NULL && hooks->log != NULL) hooks->log(hooks->data, LQ_LOG_INFO, message);
         status = LQ_OK;
     } else {
-        if (status == LQ_OK) status = mark_answers(&run, &why);
+        if (status == LQ_OK) status = make_room(&run, &why);
         if (status == LQ_OK) status = passes(&run, &why);
         if (status != LQ_OK) lq_error_set(err, status, "%s", why.message);
     }

@@ -55,8 +55,9 @@ static enum lq_status check_type(const struct lq_runtime *rt, const struct lq_te
 }
 
 /* Asking keeps the latest picture's embeddings. */
-static void forget_picture(struct lq_runtime *rt)
+static void change_sight(struct lq_runtime *rt)
 {
+    rt->sight++;
     lq_view_free(rt->view);
     rt->view = NULL;
 }
@@ -68,9 +69,8 @@ enum lq_status lq_runtime_recode(struct lq_runtime *rt, const char *weight, enum
     enum lq_status status = open_files(rt, err);
     if (status == LQ_OK) status = find_weight(&tensor, rt, weight, err);
     if (status == LQ_OK && data != NULL) status = check_type(rt, tensor, type, err);
-    if (status == LQ_OK)
-        status = lq_substitutes_set(lq_watch_substitutes(rt->watch), weight, tensor->ne, type, data, err);
-    if (status == LQ_OK) forget_picture(rt);
+    if (status == LQ_OK) status = lq_substitutes_set(lq_watch_substitutes(rt->watch), tensor, type, data, err);
+    if (status == LQ_OK && tensor->half == LQ_VISION) change_sight(rt);
     return status;
 }
 
@@ -78,5 +78,10 @@ void lq_runtime_recode_none(struct lq_runtime *rt)
 {
     if (rt->watch == NULL) return;
     lq_substitutes_reset(lq_watch_substitutes(rt->watch));
-    forget_picture(rt);
+    change_sight(rt);
+}
+
+uint64_t lq_runtime_sight(const struct lq_runtime *rt)
+{
+    return rt->watch != NULL && lq_substitutes_any(lq_watch_substitutes(rt->watch), LQ_VISION) ? rt->sight : 0;
 }

@@ -27,5 +27,7 @@ enum lq_status lq_runtime_recode(struct lq_runtime *rt, const char *weight, enum
                                  struct lq_error *err);
 /* All tensors as the files have them. */
 void lq_runtime_recode_none(struct lq_runtime *rt);
+/* Tells views apart: 0 while no tensor of the vision half is recoded, else a number that no other recoding of it has. */
+uint64_t lq_runtime_sight(const struct lq_runtime *rt);
 
 #endif

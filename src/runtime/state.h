@@ -27,6 +27,7 @@ struct lq_runtime {
     mtmd_context *vision;
     struct lq_watch *watch; /* of both halves' graphs; NULL: nobody observes */
     struct lq_model *files; /* their headers, once a tensor has been recoded */
+    uint64_t sight;         /* how often one of the vision half has been */
     uint32_t context;       /* cells of the lane below, 0: not chosen by the caller */
     struct lq_lane *lane;   /* asks and scores */
     struct lq_view *view;   /* of the latest question */

@@ -10,7 +10,7 @@
 #ifndef LQ_RUNTIME_SUBSTITUTES_H
 #define LQ_RUNTIME_SUBSTITUTES_H
 
-#include "llava_quantize/codec.h"
+#include "llava_quantize/model.h"
 
 #include <ggml.h>
 
@@ -21,11 +21,12 @@ struct lq_substitutes {
 };
 
 void lq_substitutes_release(struct lq_substitutes *substitutes);
-/* Makes `data` (borrowed), in the shape ne[4], stand in for the weight `name`, or NULL the weight itself be used again.
- * LQ_ERR_MEMORY. */
-enum lq_status lq_substitutes_set(struct lq_substitutes *substitutes, const char *name, const uint64_t ne[4],
-                                  enum lq_type type, const void *data, struct lq_error *err);
+/* Makes `data` stand in for the weight, or NULL the weight itself be used again; both borrowed. LQ_ERR_MEMORY. */
+enum lq_status lq_substitutes_set(struct lq_substitutes *substitutes, const struct lq_tensor *weight, enum lq_type type,
+                                  const void *data, struct lq_error *err);
 void lq_substitutes_reset(struct lq_substitutes *substitutes);
+/* True while anything stands in for a weight of that half. */
+bool lq_substitutes_any(const struct lq_substitutes *substitutes, enum lq_half half);
 /* Puts what a node is to be computed with now, a weight or its stand-in, in the place of its first operand. Returns the
  * operand that the model has there. */
 struct ggml_tensor *lq_substitutes_put(struct lq_substitutes *substitutes, struct ggml_tensor *node);

@@ -1,10 +1,10 @@
 /* What the answers lose when some matrices are encoded otherwise: the divergence that a plan is judged by.
  *
- * Enters: the original pair, questions about pictures with their answers. Leaves: for any set of recoded tensors the mean
- * Kullback-Leibler divergence (nats) of the answers' tokens from the original's, as `eval` computes it, with its spread.
- * Invariants: one runtime, loaded once; the original's logits and pictures are computed once and kept; pictures are seen
- * anew only when a tensor of the vision half is recoded; the same recodings give the same figure whatever was measured
- * before. No recoding at all gives exactly 0.
+ * Enters: the original pair, questions about pictures with their answers. Leaves: for any set of recoded tensors the
+ * mean Kullback-Leibler divergence (nats) of the answers' tokens from the original's, as `eval` computes it, with its
+ * spread. Invariants: one runtime, loaded once; the original's logits and pictures are computed once and kept; pictures
+ * are seen anew only after a tensor of the vision half was recoded; the same recodings give the same figure whatever was
+ * measured before, and for any number of threads. No recoding at all gives exactly 0.
  *
  *     lq_trial_open(&trial, &options, &err);
  *     lq_trial_recode(trial, "blk.0.ffn_up.weight", LQ_TYPE_Q4_K, data, &err);
@@ -22,11 +22,13 @@ struct lq_trial;
 struct lq_trial_options {
     struct lq_runtime_options pair; /* the original's files, threads, hooks */
     const struct lq_dataset *data;  /* borrowed while the trial is open */
-    size_t limit;    /* records at most, evenly spread over the data; 0: all that `memory` holds logits of */
-    uint64_t memory; /* bytes for the original's logits; 0: 256 MB */
+    size_t limit;                   /* records at most, evenly spread over the data; 0: all that fit `memory` */
+    uint64_t memory; /* bytes, about, for the original's logits and for pictures' embeddings, the recoded ones included;
+                        fewer records are used where they do not suffice; 0: 1 GiB */
 };
 
-/* `mean` over answer tokens; `error` is the standard error of the mean over records (tokens of one record go together). */
+/* `mean` over answer tokens; `error` is its standard error over records, because tokens of one record go together; NaN
+ * for a single record. */
 struct lq_trial_divergence {
     double mean, error;
     double agreement; /* share of tokens whose likeliest stayed */
@@ -34,13 +36,13 @@ struct lq_trial_divergence {
 
 /* What measuring takes, for saying so beforehand: */
 struct lq_trial_cost {
-    size_t records, pictures, answer_tokens, tokens; /* of one measurement; tokens: pictures' included */
+    size_t records, pictures, answer_tokens, tokens; /* of one measurement; `tokens` run, pictures' included */
     uint64_t measurements;                           /* so far */
     double picture_seconds, token_seconds;           /* so far */
 };
 
-/* A record whose picture is broken, or whose text is too long, is told to the log hook and left out; LQ_ERR_USAGE when
- * none is left. Else errors of the runtime. On failure *out is untouched. */
+/* Runs the original once. A record whose picture is broken, or whose text is too long, is told to the log hook and left
+ * out; LQ_ERR_USAGE when none is left. Else errors of the runtime. On failure *out is untouched. */
 enum lq_status lq_trial_open(struct lq_trial **out, const struct lq_trial_options *options, struct lq_error *err);
 void lq_trial_free(struct lq_trial *trial);
 /* As lq_runtime_recode. */

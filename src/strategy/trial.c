@@ -1,0 +1,224 @@
+#include "strategy/trial.h"
+
+#include "evaluate/token_score.h"
+#include "strategy/sample.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MEMORY (UINT64_C(1) << 30)
+
+/* Records side by side: enough to fill batches, few enough for the cells that every token looks past. */
+enum { MOST_SEATS = 16, CELLS = 256 };
+
+struct lq_trial {
+    struct lq_runtime *rt;
+    struct lq_lane *lane; /* NULL after a failure, which may have left it in any state */
+    struct lq_sample sample;
+    struct lq_view **recoded; /* the sample's pictures as the recoded vision half sees them; NULL where not yet */
+    uint64_t sight;           /* that they were seen with */
+    size_t n_vocab;
+    float *rows;       /* the original's logits of all answer tokens */
+    size_t *first_row; /* of each record */
+    double *kl;        /* of each record, summed */
+    uint64_t tokens;   /* of one measurement */
+    uint64_t n_measured;
+};
+
+static enum lq_status no_memory(struct lq_error *err)
+{
+    return lq_error_set(err, LQ_ERR_MEMORY, "no memory for measuring divergence");
+}
+
+/* ---- passes ---- */
+
+/* What a pass does with logits: keeps them (the original's), or compares them with those kept. */
+struct pass {
+    struct lq_trial *trial;
+    bool keeps;
+    size_t first; /* record of the group in hand */
+    size_t n_agreed;
+};
+
+static void hears(void *data, size_t seat, size_t i, const float *row, int32_t right)
+{
+    struct pass *pass = data;
+    struct lq_trial *t = pass->trial;
+    size_t record = pass->first + seat;
+    float *kept = t->rows + (t->first_row[record] + i) * t->n_vocab;
+    struct lq_token_score score;
+    if (pass->keeps) {
+        memcpy(kept, row, t->n_vocab * sizeof *row);
+        return;
+    }
+    lq_token_score(&score, kept, row, t->n_vocab, right);
+    t->kl[record] += score.kl;
+    pass->n_agreed += score.agree;
+}
+
+static size_t capacity(const struct lq_trial *t)
+{
+    return t->sample.largest > CELLS ? t->sample.largest : CELLS;
+}
+
+/* How many records from `first` on go together. */
+static size_t group(const struct lq_trial *t, size_t first)
+{
+    const struct lq_seat *seats = t->sample.seats + first;
+    size_t n = 0, cells = 0;
+    for (; first + n < t->sample.n && n < MOST_SEATS; n++) {
+        cells += lq_seat_cells(seats, n);
+        if (n > 0 && cells > capacity(t)) break;
+    }
+    return n;
+}
+
+static enum lq_status open_lane(struct lq_trial *t, struct lq_error *err)
+{
+    const struct lq_lane_options options = {
+        .cells = (uint32_t)capacity(t), .sequences = MOST_SEATS, .together = (uint32_t)t->sample.together};
+    return t->lane != NULL ? LQ_OK : lq_lane_open(&t->lane, t->rt, &options, err);
+}
+
+static enum lq_status run(struct pass *pass, struct lq_error *err)
+{
+    struct lq_trial *t = pass->trial;
+    const struct lq_audience audience = {.data = pass, .hears = hears};
+    enum lq_status status = open_lane(t, err);
+    for (size_t n = 0; pass->first < t->sample.n && status == LQ_OK; pass->first += n) {
+        n = group(t, pass->first);
+        status = lq_recite(t->lane, t->sample.seats + pass->first, n, &audience, err);
+    }
+    if (status == LQ_OK) return LQ_OK;
+    lq_lane_free(t->lane);
+    t->lane = NULL;
+    return status;
+}
+
+/* ---- pictures ---- */
+
+static void forget_recoded(struct lq_trial *t)
+{
+    for (size_t i = 0; i < t->sample.n_pictures; i++) {
+        lq_view_free(t->recoded[i]);
+        t->recoded[i] = NULL;
+    }
+}
+
+/* Gives every record its picture as the pair sees it now. */
+static enum lq_status see(struct lq_trial *t, struct lq_error *err)
+{
+    struct lq_sample *s = &t->sample;
+    uint64_t sight = lq_runtime_sight(t->rt);
+    enum lq_status status = LQ_OK;
+    if (sight != t->sight) forget_recoded(t);
+    t->sight = sight;
+    for (size_t i = 0; sight != 0 && i < s->n_pictures && status == LQ_OK; i++)
+        if (t->recoded[i] == NULL) status = lq_view_open(&t->recoded[i], t->rt, s->pictures[i].path, err);
+    for (size_t i = 0; i < s->n; i++)
+        s->seats[i].view = sight == 0 ? s->pictures[s->pictures_of[i]].view : t->recoded[s->pictures_of[i]];
+    return status;
+}
+
+/* ---- life ---- */
+
+static enum lq_status make_room(struct lq_trial *t, struct lq_error *err)
+{
+    const struct lq_sample *s = &t->sample;
+    t->recoded = calloc(s->n_pictures, sizeof(struct lq_view *));
+    t->first_row = calloc(s->n, sizeof *t->first_row);
+    t->kl = calloc(s->n, sizeof *t->kl);
+    t->rows = calloc(s->answer_tokens, t->n_vocab * sizeof *t->rows);
+    if (t->recoded == NULL || t->first_row == NULL || t->kl == NULL || t->rows == NULL) return no_memory(err);
+    for (size_t i = 1; i < s->n; i++) t->first_row[i] = t->first_row[i - 1] + s->parts[i - 1].n_wanted;
+    return LQ_OK;
+}
+
+static enum lq_status open_trial(struct lq_trial *t, const struct lq_trial_options *options, struct lq_error *err)
+{
+    const struct lq_observer observer = {.mapped = true};
+    const struct lq_sample_terms terms = {.data = options->data,
+                                          .limit = options->limit,
+                                          .memory = options->memory != 0 ? options->memory : MEMORY,
+                                          .hooks = options->pair.hooks};
+    enum lq_status status = lq_runtime_open_observed(&t->rt, &options->pair, &observer, err);
+    if (status == LQ_OK) t->n_vocab = lq_runtime_vocabulary(t->rt);
+    if (status == LQ_OK) status = lq_sample_draw(&t->sample, t->rt, &terms, err);
+    if (status == LQ_OK) status = make_room(t, err);
+    if (status == LQ_OK) status = run(&(struct pass){.trial = t, .keeps = true}, err);
+    if (status == LQ_OK) t->tokens = lq_runtime_used(t->rt).tokens;
+    return status;
+}
+
+enum lq_status lq_trial_open(struct lq_trial **out, const struct lq_trial_options *options, struct lq_error *err)
+{
+    struct lq_trial *t = calloc(1, sizeof *t);
+    if (t == NULL) return no_memory(err);
+    enum lq_status status = open_trial(t, options, err);
+    if (status == LQ_OK) *out = t;
+    else lq_trial_free(t);
+    return status;
+}
+
+void lq_trial_free(struct lq_trial *trial)
+{
+    if (trial == NULL) return;
+    if (trial->recoded != NULL) forget_recoded(trial);
+    lq_lane_free(trial->lane);
+    lq_sample_release(&trial->sample);
+    lq_runtime_free(trial->rt);
+    free(trial->recoded);
+    free(trial->first_row);
+    free(trial->kl);
+    free(trial->rows);
+    free(trial);
+}
+
+enum lq_status lq_trial_recode(struct lq_trial *trial, const char *weight, enum lq_type type, const void *data,
+                               struct lq_error *err)
+{
+    return lq_runtime_recode(trial->rt, weight, type, data, err);
+}
+
+/* ---- measuring ---- */
+
+/* Standard error of a ratio of sums over records, each a draw of tokens that go together. */
+static double standard_error(const struct lq_trial *t, double mean)
+{
+    double squares = 0, n = (double)t->sample.n;
+    for (size_t i = 0; i < t->sample.n; i++) {
+        double off = t->kl[i] - mean * (double)t->sample.parts[i].n_wanted;
+        squares += off * off;
+    }
+    return t->sample.n < 2 ? NAN : sqrt(squares * n / (n - 1)) / (double)t->sample.answer_tokens;
+}
+
+enum lq_status lq_trial_measure(struct lq_trial *trial, struct lq_trial_divergence *out, double *by_record,
+                                struct lq_error *err)
+{
+    struct pass pass = {.trial = trial};
+    double sum = 0, n = (double)trial->sample.answer_tokens;
+    memset(trial->kl, 0, trial->sample.n * sizeof *trial->kl);
+    enum lq_status status = see(trial, err);
+    if (status == LQ_OK) status = run(&pass, err);
+    if (status != LQ_OK) return status;
+    for (size_t i = 0; i < trial->sample.n; i++) sum += trial->kl[i];
+    *out = (struct lq_trial_divergence){
+        .mean = sum / n, .error = standard_error(trial, sum / n), .agreement = (double)pass.n_agreed / n};
+    if (by_record != NULL) memcpy(by_record, trial->kl, trial->sample.n * sizeof *by_record);
+    trial->n_measured++;
+    return LQ_OK;
+}
+
+struct lq_trial_cost lq_trial_cost(const struct lq_trial *trial)
+{
+    struct lq_runtime_usage used = lq_runtime_used(trial->rt);
+    return (struct lq_trial_cost){.records = trial->sample.n,
+                                  .pictures = trial->sample.n_pictures,
+                                  .answer_tokens = trial->sample.answer_tokens,
+                                  .tokens = trial->tokens,
+                                  .measurements = trial->n_measured,
+                                  .picture_seconds = used.picture_seconds,
+                                  .token_seconds = used.token_seconds};
+}

@@ -96,11 +96,11 @@ static void bytes_are_those_of_the_pipeline(void **state)
         enum lq_method method;
         enum lq_effort effort;
     } cases[] = {
-        {"q4_k", LQ_METHOD_FEEDBACK, LQ_EFFORT_NORMAL},  {"q4_0", LQ_METHOD_FEEDBACK, LQ_EFFORT_BEST},
-        {"q6_k", LQ_METHOD_FEEDBACK, LQ_EFFORT_FAST},    {"iq4_xs", LQ_METHOD_FEEDBACK, LQ_EFFORT_NORMAL},
-        {"q2_k", LQ_METHOD_IMATRIX, LQ_EFFORT_NORMAL},   {"q8_0", LQ_METHOD_IMATRIX, LQ_EFFORT_NORMAL},
-        {"q3_k", LQ_METHOD_PLAIN, LQ_EFFORT_NORMAL},     {"iq3_xxs", LQ_METHOD_PLAIN, LQ_EFFORT_NORMAL},
-        {"nvfp4", LQ_METHOD_FEEDBACK, LQ_EFFORT_NORMAL}, {"bf16", LQ_METHOD_FEEDBACK, LQ_EFFORT_NORMAL},
+        {"q4_k", LQ_METHOD_FEEDBACK, LQ_EFFORT_NORMAL}, {"q4_0", LQ_METHOD_FEEDBACK, LQ_EFFORT_BEST},
+        {"q6_k", LQ_METHOD_FEEDBACK, LQ_EFFORT_FAST},   {"iq4_xs", LQ_METHOD_FEEDBACK, LQ_EFFORT_NORMAL},
+        {"q2_k", LQ_METHOD_IMATRIX, LQ_EFFORT_NORMAL},  {"q8_0", LQ_METHOD_IMATRIX, LQ_EFFORT_NORMAL},
+        {"q3_k", LQ_METHOD_PLAIN, LQ_EFFORT_NORMAL},    {"nvfp4", LQ_METHOD_FEEDBACK, LQ_EFFORT_NORMAL},
+        {"bf16", LQ_METHOD_FEEDBACK, LQ_EFFORT_NORMAL},
     };
     struct lq_model *model = NULL;
     struct lq_error err = {0};
@@ -191,7 +191,10 @@ static struct lq_matrix *open_tensor(const struct scene *s, const char *name, co
 
 static void experts_are_encoded_one_by_one(void **state)
 {
-    static const char *const specs[] = {"q3_k", "q5_0", "iq2_xs"};
+    static const struct {
+        const char *spec;
+        enum lq_method method;
+    } cases[] = {{"q3_k", LQ_METHOD_FEEDBACK}, {"q5_0", LQ_METHOD_FEEDBACK}, {"nvfp4", LQ_METHOD_IMATRIX}};
     static const char *const all[] = {QUERY, OUT, EXPERT};
     struct scene s = set_scene(state);
     for (size_t i = 0; i < 3; i++)
@@ -199,7 +202,8 @@ static void experts_are_encoded_one_by_one(void **state)
                                             .output = s.out,
                                             .spec = "f32",
                                             .pattern = "blk.0.(attn|ffn_up_exps)",
-                                            .type = specs[i],
+                                            .type = cases[i].spec,
+                                            .method = cases[i].method,
                                             .stats = s.stats},
                               s.model, all, 3);
     clear_scene(&s);
@@ -240,7 +244,7 @@ static double defined_error(struct lq_matrix *m, const struct lq_tensor *t, enum
 /* With any method, and of types with and without feedback, under the same second moments. */
 static void errors_are_those_of_the_products(void **state)
 {
-    static const enum lq_type types[] = {LQ_TYPE_Q2_K,  LQ_TYPE_Q4_K, LQ_TYPE_Q6_K, LQ_TYPE_IQ3_S,
+    static const enum lq_type types[] = {LQ_TYPE_Q2_K,  LQ_TYPE_Q4_K, LQ_TYPE_Q6_K,
                                          LQ_TYPE_NVFP4, LQ_TYPE_F16,  LQ_TYPE_BF16};
     static const char *const tensors[] = {QUERY, OUT, PLAIN};
     struct scene s = set_scene(state);

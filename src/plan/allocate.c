@@ -397,7 +397,7 @@ static int compare_doubles(const void *a, const void *b)
 /* Leaves the `width` sums of least bound; of those that are equal at its end, some from everywhere. */
 static void thin(struct search *s, size_t from, size_t width)
 {
-    size_t n = s->n_states - from, below = 0, equal = 0, seen = 0;
+    size_t n = s->n_states - from, below = 0, equal = 0, due = 0;
     if (n <= width) return;
     for (size_t k = 0; k < n; k++) s->bounds[k] = s->states[from + k].bound;
     qsort(s->bounds, n, sizeof *s->bounds, compare_doubles);
@@ -407,9 +407,11 @@ static void thin(struct search *s, size_t from, size_t width)
     s->n_states = from;
     for (size_t k = from; k < from + n; k++) {
         if (s->states[k].bound > last) continue;
-        size_t before = seen * (width - below) / equal;
-        seen += s->states[k].bound == last;
-        if (s->states[k].bound == last && seen * (width - below) / equal == before) continue;
+        if (s->states[k].bound == last) {
+            due += width - below;
+            if (due < equal) continue;
+            due -= equal;
+        }
         s->states[s->n_states++] = s->states[k];
     }
 }

@@ -46,7 +46,8 @@ struct build {
     const struct lq_model_half *half; /* in hand */
     uint64_t listed, types;           /* by --types; those that a device decodes well too */
     struct lq_rules most, pins;
-    const struct lq_tower *tower; /* of the half in hand, widened to `hidden`; NULL: as it is */
+    bool widens; /* the half in hand has a tower, widened to `hidden` */
+    struct lq_tower tower;
     uint64_t hidden;
 };
 
@@ -198,7 +199,7 @@ static enum lq_status choose(struct build *b, struct lq_choices_item *item, cons
     const struct lq_rule *pin = lq_rules_find(&b->pins, tensor), *most = lq_rules_find(&b->most, tensor);
     item->tensor = tensor;
     *entry = lq_entry_kept(tensor);
-    if (b->tower != NULL) lq_entry_set_hidden(entry, b->tower, b->hidden);
+    if (b->widens) lq_entry_set_hidden(entry, &b->tower, b->hidden);
     if (tensor->quantisable && pin == NULL) return list_candidates(b, item, most, err);
     enum lq_status status = LQ_OK;
     if (pin != NULL) {
@@ -245,7 +246,7 @@ static bool is_needed(const struct build *b, const struct lq_choices_item *items
 {
     for (size_t i = 0; i < b->half->n_tensors; i++)
         for (size_t k = 0; k < items[i].n && items[i].tensor->role == LQ_ROLE_VISION_FFN_DOWN; k++)
-            if (round_up(b->tower->hidden, lq_format_get(items[i].entries[k].type)->block) == b->hidden) return true;
+            if (round_up(b->tower.hidden, lq_format_get(items[i].entries[k].type)->block) == b->hidden) return true;
     return false;
 }
 
@@ -255,12 +256,12 @@ static enum lq_status choose_padded(struct build *b, struct lq_choices_item *ite
     static const struct {
         uint64_t step, share; /* share: no more than one of so many is added; 0: no matter */
     } sizes[] = {{LQ_TOWER_STEP, 20}, {32, 8}, {1, 0}, {32, 0}, {LQ_TOWER_STEP, 0}};
-    const uint64_t hidden = b->tower->hidden;
+    const uint64_t hidden = b->tower.hidden;
     struct lq_error other;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         bool plain = sizes[i].step == 1;
         b->hidden = round_up(hidden, sizes[i].step);
-        if (!plain && (b->hidden == hidden || b->hidden == b->tower->width)) continue;
+        if (!plain && (b->hidden == hidden || b->hidden == b->tower.width)) continue;
         if ((b->hidden - hidden) * sizes[i].share > hidden) continue;
         enum lq_status status = choose_all(b, items, plain ? err : &other);
         if (status == LQ_OK && (plain || is_needed(b, items))) return LQ_OK;
@@ -272,11 +273,9 @@ static enum lq_status choose_padded(struct build *b, struct lq_choices_item *ite
 static enum lq_status choose_half(struct build *b, const struct lq_model_half *half, struct lq_choices_item *items,
                                   struct lq_error *err)
 {
-    struct lq_tower tower;
-    bool widen = !b->limits->no_padding && lq_tower_find(&tower, half);
     b->half = half;
-    b->tower = widen ? &tower : NULL;
-    return widen ? choose_padded(b, items, err) : choose_all(b, items, err);
+    b->widens = !b->limits->no_padding && lq_tower_find(&b->tower, half);
+    return b->widens ? choose_padded(b, items, err) : choose_all(b, items, err);
 }
 
 static enum lq_status build(struct build *b, struct lq_choices *out, const struct lq_model *model, struct lq_error *err)

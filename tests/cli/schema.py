@@ -31,8 +31,16 @@ RULES = {
     "maxItems": lambda value, given: not isinstance(value, list) or len(value) <= given,
     "pattern": lambda value, given: not isinstance(value, str) or re.search(given, value),
 }
-OTHERS = {"$schema", "$defs", "$ref", "title", "description", "items", "properties", "required", "additionalProperties",
-          "dependentRequired"}
+OTHERS = {"$schema", "$defs", "$ref", "anyOf", "title", "description", "items", "properties", "required",
+          "additionalProperties", "dependentRequired"}
+
+
+def fits(value, schema, root):
+    try:
+        check(value, schema, root)
+    except AssertionError:
+        return False
+    return True
 
 
 def check(value, schema, root=None, at="$"):
@@ -44,6 +52,8 @@ def check(value, schema, root=None, at="$"):
             assert RULES[keyword](value, given), f"{at}: {value!r} is not {keyword} {given!r}"
     if "$ref" in schema:
         check(value, root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root, at)
+    if "anyOf" in schema:
+        assert any(fits(value, one, root) for one in schema["anyOf"]), f"{at}: {value!r} is none of {schema['anyOf']}"
     if isinstance(value, dict):
         check_object(value, schema, root, at)
     for i, item in enumerate(value if isinstance(value, list) and "items" in schema else []):

@@ -221,6 +221,7 @@ static void candidates_share_a_size(void **state)
         {{256, 16, false, false, false, false}, NULL, 16, "f16"},
         {{4352, 4304, false, false, false, false}, NULL, 4320, "mxfp4"}, /* would look like an old file */
         {{256, 1040, false, false, false, true}, "q4_0", 1040, NULL},    /* blocks that differ */
+        {{1152, 4304, false, false, false, false}, "q4_k", 0, NULL},     /* rows of 1152 fit at no size */
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct made *m = make(&cases[i].wish);

@@ -1,7 +1,7 @@
 #include "calibrate/sensitivity.h"
 
 #include "base/random.h"
-#include "runtime/dialogue.h"
+#include "calibrate/record_dialogue.h"
 #include "runtime/observe.h"
 
 #include <math.h>
@@ -219,18 +219,6 @@ static enum lq_status passes(struct run *run, struct lq_error *err)
 
 /* ---- records ---- */
 
-static enum lq_status build_dialogue(struct run *run, const struct lq_record *record, struct lq_error *err)
-{
-    struct lq_dialogue_turn *turns = calloc(record->n_turns, sizeof *turns);
-    if (turns == NULL) return no_memory(err);
-    for (size_t i = 0; i < record->n_turns; i++)
-        turns[i] =
-            (struct lq_dialogue_turn){record->turns[i].question, record->turns[i].answers[record->turns[i].likeliest]};
-    enum lq_status status = lq_dialogue_build(&run->dialogue, run->trial->rt, turns, record->n_turns, err);
-    free(turns);
-    return status;
-}
-
 static enum lq_status mark_answers(struct run *run, struct lq_error *err)
 {
     const struct lq_dialogue *d = &run->dialogue;
@@ -262,22 +250,16 @@ static void run_release(struct run *run)
     free(run->rows);
 }
 
-/* True where the record is at fault, not the pair or the machine. */
-static bool is_bad_record(enum lq_status status)
-{
-    return status == LQ_ERR_IO || status == LQ_ERR_FORMAT || status == LQ_ERR_UNSUPPORTED || status == LQ_ERR_USAGE;
-}
-
 static enum lq_status run_record(struct trial *t, const struct lq_record *record, const struct lq_hooks *hooks,
                                  struct lq_error *err)
 {
     struct run run = {.trial = t};
     struct lq_error why = {0};
     char message[sizeof why.message + 128];
-    enum lq_status status = build_dialogue(&run, record, &why);
+    enum lq_status status = lq_dialogue_of_record(&run.dialogue, t->rt, record, &why);
     if (status == LQ_OK) status = lq_view_open(&run.view, t->rt, record->image, &why);
     if (status == LQ_OK) status = open_lane(&run, &why);
-    if (is_bad_record(status)) {
+    if (lq_is_record_fault(status)) {
         snprintf(message, sizeof message, "record %s takes no part in measuring sensitivities: %s", record->id,
                  why.message);
         if (hooks != NULL && hooks->log != NULL) hooks->log(hooks->data, LQ_LOG_INFO, message);

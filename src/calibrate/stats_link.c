@@ -63,7 +63,7 @@ static enum lq_status check_parts(const struct lq_stats *stats, const struct lq_
 static enum lq_status find_named(const struct lq_stats *stats, const char *key, const char *text, size_t length,
                                  struct lq_stats_entry **out, struct lq_error *err)
 {
-    char name[64] = "";
+    char name[LQ_STATS_NAME] = "";
     if (length < sizeof name && lq_name_is_plain(text, length)) memcpy(name, text, length);
     *out = (struct lq_stats_entry *)lq_stats_find(stats, name);
     if (*out != NULL) return LQ_OK;

@@ -123,6 +123,8 @@ enum lq_status lq_stats_link(struct lq_stats *stats, struct lq_error *err)
     const struct lq_kv *firsts = lq_kvs_find(&stats->source->kvs, LQ_STATS_KEY_FIRSTS);
     enum lq_status status = check_version(stats, version, err);
     stats->ours = true;
+    lq_kvs_get_u64(&stats->source->kvs, LQ_STATS_KEY_DONE, &stats->done);
+    lq_kvs_get_u64(&stats->source->kvs, LQ_STATS_KEY_TOTAL, &stats->total);
     stats->uneven = is_uneven(&stats->source->kvs);
     for (size_t i = 0; status == LQ_OK && i < stats->n_entries; i++)
         status = check_parts(stats, &stats->entries[i], err);

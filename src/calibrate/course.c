@@ -127,14 +127,16 @@ uint64_t lq_course_tokens(const struct lq_course *course, size_t step)
 
 enum { MOST_ITEMS = 256 };
 
-/* tokens[0 .. n) into the lane's only sequence; `first` replaces the first of them unless it is -1. */
+/* tokens[0 .. n) into the lane's only sequence; `first` replaces the first of them unless it is -1. No token is left to
+ * be fed alone, for which llama.cpp would sum up as many parts as it has threads. */
 static enum lq_status feed(struct lq_lane *lane, const int32_t *tokens, size_t n, int32_t first, struct lq_error *err)
 {
     struct lq_lane_item items[MOST_ITEMS] = {{0}};
     size_t most = lq_lane_most(lane) < MOST_ITEMS ? lq_lane_most(lane) : MOST_ITEMS;
     enum lq_status status = LQ_OK;
-    for (size_t at = 0; at < n && status == LQ_OK; at += most) {
-        size_t k = n - at < most ? n - at : most;
+    for (size_t at = 0, k; at < n && status == LQ_OK; at += k) {
+        k = n - at < most ? n - at : most;
+        if (n - at == most + 1) k--;
         for (size_t i = 0; i < k; i++) items[i].token = tokens[at + i];
         if (at == 0 && first >= 0) items[0].token = first;
         status = lq_lane_feed(lane, items, k, err);

@@ -295,9 +295,11 @@ static enum lq_status make_factor(struct lq_work *work, const struct lq_batch *b
                                         .spread = moments.spread,
                                         .damping = -1,
                                         .block = batch->block,
-                                        .threads = threads};
+                                        .threads = threads,
+                                        .meter = work->meter};
         status = lq_factor_make(&work->factor, hessian, &terms, &why);
-        if (status != LQ_OK) lq_error_prefix(&why, "%s: tensor '%s'", lq_stats_path(work->stats), batch->tensor->name);
+        if (status != LQ_OK && status != LQ_ERR_CANCELLED)
+            lq_error_prefix(&why, "%s: tensor '%s'", lq_stats_path(work->stats), batch->tensor->name);
         if (status == LQ_ERR_FORMAT) say_useless(work, batch, &why), status = LQ_OK;
         else if (status != LQ_OK) lq_error_set(err, status, "%s", why.message);
     }

@@ -1,19 +1,12 @@
 #include "base/meter.h"
 
-#include <time.h>
+#include "base/clock.h"
 
 static const double interval = 0.1; /* seconds between two calls of the hook */
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 void lq_meter_init(struct lq_meter *meter, const struct lq_hooks *hooks, uint64_t total)
 {
-    *meter = (struct lq_meter){.hooks = hooks, .started = now(), .total = total};
+    *meter = (struct lq_meter){.hooks = hooks, .started = lq_clock_seconds(), .total = total};
     meter->shown = meter->started;
     pthread_mutex_init(&meter->lock, NULL);
 }
@@ -25,14 +18,14 @@ void lq_meter_release(struct lq_meter *meter)
 
 double lq_meter_seconds(const struct lq_meter *meter)
 {
-    return now() - meter->started;
+    return lq_clock_seconds() - meter->started;
 }
 
 void lq_meter_add(struct lq_meter *meter, const char *what, uint64_t amount)
 {
     pthread_mutex_lock(&meter->lock);
     meter->done += amount;
-    double t = now();
+    double t = lq_clock_seconds();
     if (meter->hooks != NULL && meter->hooks->progress != NULL &&
         (t - meter->shown >= interval || meter->done == meter->total)) {
         struct lq_progress progress = {what, meter->done, meter->total, t - meter->started, meter->counted};

@@ -1,5 +1,7 @@
 #include "calibrate/course.h"
 
+#include "calibrate/record_dialogue.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,11 +12,6 @@ static enum lq_status no_memory(const struct lq_course_terms *terms, struct lq_e
 }
 
 /* ---- records that cannot run ---- */
-
-static bool is_broken(enum lq_status status)
-{
-    return status == LQ_ERR_IO || status == LQ_ERR_FORMAT || status == LQ_ERR_UNSUPPORTED || status == LQ_ERR_USAGE;
-}
 
 static enum lq_status leave_out(struct lq_course *course, const struct lq_course_terms *terms,
                                 const struct lq_record *record, const char *why, struct lq_error *err)
@@ -32,18 +29,6 @@ static enum lq_status leave_out(struct lq_course *course, const struct lq_course
 
 /* ---- records ---- */
 
-static enum lq_status read_dialogue(struct lq_lesson *lesson, const struct lq_runtime *rt, struct lq_error *err)
-{
-    const struct lq_record *r = lesson->record;
-    struct lq_dialogue_turn *turns = calloc(r->n_turns, sizeof *turns);
-    if (turns == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for a conversation of %zu turns", r->n_turns);
-    for (size_t t = 0; t < r->n_turns; t++)
-        turns[t] = (struct lq_dialogue_turn){r->turns[t].question, r->turns[t].answers[r->turns[t].likeliest]};
-    enum lq_status status = lq_dialogue_build(&lesson->dialogue, rt, turns, r->n_turns, err);
-    free(turns);
-    return status;
-}
-
 /* The last token predicts nothing, and a running model never sees it. */
 static size_t tokens_behind(const struct lq_lesson *lesson)
 {
@@ -59,7 +44,7 @@ static enum lq_status prepare(struct lq_lesson *lesson, size_t *largest, const s
                               struct lq_error *err)
 {
     size_t context = lq_runtime_trained_context(rt);
-    enum lq_status status = read_dialogue(lesson, rt, err);
+    enum lq_status status = lq_dialogue_of_record(&lesson->dialogue, rt, lesson->record, err);
     if (status == LQ_OK) status = lq_view_measure(&lesson->picture_tokens, largest, rt, lesson->record->image, err);
     if (status == LQ_OK && tokens_of(lesson) > context)
         status = lq_error_set(err, LQ_ERR_UNSUPPORTED,
@@ -78,7 +63,7 @@ static enum lq_status add_lesson(struct lq_course *course, const struct lq_cours
     enum lq_status status = prepare(&lesson, &largest, course->rt, &why);
     if (status != LQ_OK) {
         lq_dialogue_release(&lesson.dialogue);
-        if (is_broken(status)) return leave_out(course, terms, record, why.message, err);
+        if (lq_is_record_fault(status)) return leave_out(course, terms, record, why.message, err);
         return lq_error_set(err, status, "%s", why.message);
     }
     course->tokens[LQ_KIND_TEXT] += lesson.dialogue.n_head;
@@ -142,14 +127,16 @@ uint64_t lq_course_tokens(const struct lq_course *course, size_t step)
 
 enum { MOST_ITEMS = 256 };
 
-/* tokens[0 .. n) into the lane's only sequence; `first` replaces the first of them unless it is -1. */
+/* tokens[0 .. n) into the lane's only sequence; `first` replaces the first of them unless it is -1. No token is left to
+ * be fed alone, for which llama.cpp would sum up as many parts as it has threads. */
 static enum lq_status feed(struct lq_lane *lane, const int32_t *tokens, size_t n, int32_t first, struct lq_error *err)
 {
     struct lq_lane_item items[MOST_ITEMS] = {{0}};
     size_t most = lq_lane_most(lane) < MOST_ITEMS ? lq_lane_most(lane) : MOST_ITEMS;
     enum lq_status status = LQ_OK;
-    for (size_t at = 0; at < n && status == LQ_OK; at += most) {
-        size_t k = n - at < most ? n - at : most;
+    for (size_t at = 0, k; at < n && status == LQ_OK; at += k) {
+        k = n - at < most ? n - at : most;
+        if (n - at == most + 1) k--;
         for (size_t i = 0; i < k; i++) items[i].token = tokens[at + i];
         if (at == 0 && first >= 0) items[0].token = first;
         status = lq_lane_feed(lane, items, k, err);

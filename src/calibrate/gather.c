@@ -5,6 +5,7 @@
 #include "calibrate/gather_rates.h"
 #include "calibrate/kind_weights.h"
 #include "calibrate/sensitivity.h"
+#include "model/names.h"
 #include "write/layout.h"
 
 #define USUAL_MEMORY UINT64_C(2000000000)
@@ -35,12 +36,19 @@ static enum lq_status check(const struct lq_calibrate_options *o, struct lq_erro
     return LQ_OK;
 }
 
+static struct lq_runtime_options runtime_options(const struct lq_calibration *c)
+{
+    return (struct lq_runtime_options){.language = c->options.language,
+                                       .mmproj = c->options.mmproj,
+                                       .threads = c->options.threads,
+                                       .hooks = &c->hooks};
+}
+
 /* Before the pair is opened: measuring opens it too, and two in memory would be too many. */
 static enum lq_status measure_kinds(struct lq_calibration *c, struct lq_error *err)
 {
     const struct lq_calibrate_options *o = &c->options;
-    const struct lq_runtime_options runtime = {
-        .language = o->language, .mmproj = o->mmproj, .threads = o->threads, .hooks = &c->hooks};
+    const struct lq_runtime_options runtime = runtime_options(c);
     if (o->weighting != LQ_WEIGHTING_MEASURED) return LQ_OK;
     return lq_sensitivity_measure(c->options.ratio, &runtime, o->data, TRIAL_RECORDS, TRIAL_SEED, err);
 }
@@ -55,8 +63,7 @@ static enum lq_status open_pair(struct lq_calibration *c, struct lq_error *err)
 {
     const struct lq_calibrate_options *o = &c->options;
     const struct lq_model_options model = {.mmproj = o->mmproj, .only = -1};
-    const struct lq_runtime_options runtime = {
-        .language = o->language, .mmproj = o->mmproj, .threads = o->threads, .hooks = &c->hooks};
+    const struct lq_runtime_options runtime = runtime_options(c);
     const struct lq_observer observer = {
         .data = c, .wants = lq_look_wants, .sees = lq_look_sees, .shares = lq_look_shares, .mapped = true};
     enum lq_status status = lq_model_open(&c->model, o->language, &model, err);
@@ -117,10 +124,7 @@ static enum lq_status make_sums(struct lq_calibration *c, struct lq_error *err)
 static enum lq_status set_spill_folder(struct lq_calibration *c, struct lq_error *err)
 {
     const char *given = c->options.spill, *output = c->options.output;
-    const char *slash = output == NULL ? NULL : strrchr(output, '/');
-    if (given != NULL) c->spill_folder = strdup(given);
-    else if (slash == NULL) c->spill_folder = strdup(".");
-    else c->spill_folder = strndup(output, slash == output ? 1 : (size_t)(slash - output));
+    c->spill_folder = given != NULL ? strdup(given) : lq_path_folder(output != NULL ? output : "");
     return c->spill_folder != NULL ? LQ_OK : lq_error_set(err, LQ_ERR_MEMORY, "no memory for a path");
 }
 
@@ -278,8 +282,7 @@ static enum lq_status open_spill(struct lq_calibration *c, struct lq_error *err)
 /* Hours of work should not end at a full disk. */
 static enum lq_status check_space(const struct lq_calibration *c, struct lq_error *err)
 {
-    const char *output = c->options.output, *slash = strrchr(output, '/');
-    char *folder = slash == NULL ? strdup(".") : strndup(output, (size_t)(slash - output) + 1);
+    char *folder = lq_path_folder(c->options.output);
     if (folder == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for a path");
     enum lq_status status = lq_spill_check_space(folder, c->plan.file_bytes, "the statistics", err);
     free(folder);

@@ -70,7 +70,8 @@ static bool needs_language(const struct lq_calibration *c, unsigned pass)
     return false;
 }
 
-uint64_t lq_tokens_to_run(const struct lq_calibration *c)
+/* In all passes, those of an earlier run left out. */
+static uint64_t tokens_to_run(const struct lq_calibration *c)
 {
     uint64_t tokens = 0;
     for (unsigned pass = 0; pass < c->passes.n; pass++)
@@ -119,7 +120,7 @@ enum lq_status lq_gather_passes(struct lq_calibration *c, struct lq_error *err)
 {
     struct lq_meter meter;
     enum lq_status status = LQ_OK;
-    lq_meter_init(&meter, c->options.hooks, lq_tokens_to_run(c));
+    lq_meter_init(&meter, c->options.hooks, tokens_to_run(c));
     meter.counted = true;
     for (unsigned pass = 0; pass < c->passes.n && status == LQ_OK; pass++) status = run_pass(c, pass, &meter, err);
     lq_meter_release(&meter);

@@ -1,7 +1,8 @@
 #include "calibrate/gather_rates.h"
 
+#include "base/clock.h"
+
 #include <stdlib.h>
-#include <time.h>
 
 static const double long_record = 10; /* seconds */
 
@@ -37,13 +38,6 @@ double lq_rows_to_come(const struct lq_calibration *c, size_t input)
 
 /* ---- measuring ---- */
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static enum lq_status measure_record(struct lq_rates *r, struct lq_calibration *c, struct lq_error *err)
 {
     struct lq_runtime_usage before = lq_runtime_used(c->rt), after = before;
@@ -77,9 +71,9 @@ static enum lq_status measure_moments(struct lq_rates *r, struct lq_calibration 
     if (x == NULL) status = lq_error_set(err, LQ_ERR_MEMORY, "no memory for a trial");
     for (int round = 0; round < 2 && status == LQ_OK; round++) {
         for (size_t i = 0; i < LQ_MOMENTS_CHUNK; i++) lq_second_moments_add(&m, x, 1);
-        double start = now();
+        double start = lq_clock_seconds();
         status = lq_second_moments_flush(&m, &c->bench, err);
-        double seconds = now() - start;
+        double seconds = lq_clock_seconds() - start;
         r->flops = (double)n * (double)n * LQ_MOMENTS_CHUNK / (seconds > 1e-9 ? seconds : 1e-9);
     }
     lq_second_moments_release(&m);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "calibrate/gathering.h"
+#include "model/names.h"
 
 enum { SAMPLE_ROWS = 1 }; /* of each tensor */
 
@@ -44,10 +45,10 @@ static void add_course(XXH3_state_t *hash, const struct lq_course *course)
 {
     for (size_t i = 0; i < course->n_lessons; i++) {
         const struct lq_lesson *l = &course->lessons[i];
-        const char *slash = strrchr(l->record->image, '/');
-        const char *image = slash == NULL ? l->record->image : slash + 1;
+        size_t length;
+        const char *image = lq_name_base(l->record->image, &length);
         uint64_t sizes[3] = {l->dialogue.n_head, l->picture_tokens, l->dialogue.n_text};
-        add(hash, image, strlen(image) + 1);
+        add(hash, image, length + 1);
         add(hash, sizes, sizeof sizes);
         add(hash, l->dialogue.head, l->dialogue.n_head * sizeof *l->dialogue.head);
         add(hash, l->dialogue.text, l->dialogue.n_text * sizeof *l->dialogue.text);

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 
 enum { TRIAL_PIECE = 1 << 20, TRIAL_PIECES = 64 };
@@ -80,13 +80,6 @@ enum lq_status lq_spill_check_space(const char *folder, uint64_t bytes, const ch
                         what, (double)bytes / 1e6, (double)available / 1e6);
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 enum lq_status lq_spill_rate(double *out, const char *folder, struct lq_error *err)
 {
     struct lq_spill spill = LQ_SPILL_NONE;
@@ -94,12 +87,12 @@ enum lq_status lq_spill_rate(double *out, const char *folder, struct lq_error *e
     if (piece == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for a trial of the disk");
     memset(piece, 1, TRIAL_PIECE);
     enum lq_status status = lq_spill_open(&spill, folder, (uint64_t)TRIAL_PIECES * TRIAL_PIECE, err);
-    double start = now();
+    double start = lq_clock_seconds();
     for (uint64_t i = 0; i < TRIAL_PIECES && status == LQ_OK; i++)
         status = lq_spill_write(&spill, i * TRIAL_PIECE, piece, TRIAL_PIECE, err);
     if (status == LQ_OK && fdatasync(spill.fd) != 0)
         status = lq_error_set(err, LQ_ERR_IO, "%s: cannot write: %s", folder, strerror(errno));
-    double seconds = now() - start;
+    double seconds = lq_clock_seconds() - start;
     if (status == LQ_OK) *out = (double)TRIAL_PIECES * TRIAL_PIECE / (seconds > 1e-6 ? seconds : 1e-6);
     lq_spill_close(&spill);
     free(piece);

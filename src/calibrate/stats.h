@@ -31,7 +31,8 @@ struct lq_stats_entry {
 struct lq_stats {
     char *path, *dataset, *pair; /* dataset: the first; pair: "" where the file names none */
     uint64_t chunks;
-    bool ours;   /* more than llama.cpp's form: LQ_STATS_KEY_VERSION is there */
+    uint64_t done, total; /* records and windows of the run that gathered them; 0: the file does not say */
+    bool ours;            /* more than llama.cpp's form: LQ_STATS_KEY_VERSION is there */
     bool uneven; /* of an unfinished run whose second moments are of fewer tokens than the rest: they do not count */
     size_t n_entries;
     struct lq_stats_entry *entries;

@@ -1,43 +1,25 @@
 /* What our form adds to llama.cpp's: which matrices share an input, and shapes of everything beside the sums. */
-#include "base/checked.h"
 #include "calibrate/stats.h"
+#include "calibrate/stats_parts.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Values for each expert of a matrix of n columns: constant + columns * n, and the lower triangle of n by n. */
-static const struct part {
-    const char *suffix;
-    enum lq_type type;
-    uint32_t constant, columns;
-    bool triangle;
-} parts[] = {
-    {LQ_STATS_MOMENTS, LQ_TYPE_F64, 0, 2 * LQ_KINDS, false},
-    {LQ_STATS_TOKENS, LQ_TYPE_F64, LQ_KINDS, 0, false},
-    {LQ_STATS_WEIGHTED, LQ_TYPE_F64, 1, 1, false},
-    {LQ_STATS_HESSIAN, LQ_TYPE_F32, 0, 0, true},
-    {LQ_STATS_SPREAD, LQ_TYPE_F64, 2, 0, false},
-};
-
-static bool values_of(const struct part *part, const struct lq_stats_entry *e, uint64_t *out)
-{
-    uint64_t n = e->n / e->rows, square = 0, each = 0;
-    if (!lq_mul_u64(n, n + 1, &square) || !lq_mul_u64(n, part->columns, &each)) return false;
-    return lq_add_u64(each, part->triangle ? square / 2 : part->constant, &each) && lq_mul_u64(each, e->rows, out);
-}
-
-static enum lq_status check_part(const struct lq_stats *stats, const struct lq_stats_entry *e, const struct part *part,
+static enum lq_status check_part(const struct lq_stats *stats, const struct lq_stats_entry *e, enum lq_stats_part part,
                                  struct lq_error *err)
 {
-    const struct lq_source_tensor *t = lq_stats_tensor(stats, e->name, part->suffix);
-    uint64_t expected = 0;
+    const struct lq_stats_part_form *form = &lq_stats_parts[part];
+    const struct lq_source_tensor *t = lq_stats_tensor(stats, e->name, form->suffix);
+    uint64_t ne[4];
+    uint32_t n_dims;
     if (t == NULL) return LQ_OK;
-    if (t->type != part->type)
+    if (t->type != form->type)
         return lq_error_set(err, LQ_ERR_FORMAT, "%s: tensor '%s': type %s, expected %s", stats->path, t->name,
-                            lq_format_name(t->type), lq_format_name(part->type));
-    uint64_t found = t->bytes / lq_format_get(part->type)->bytes;
-    if (values_of(part, e, &expected) && found == expected) return LQ_OK;
+                            lq_format_name(t->type), lq_format_name(form->type));
+    uint64_t found = t->bytes / lq_format_get(form->type)->bytes;
+    uint64_t expected = lq_stats_part_shape(part, e->n / e->rows, e->rows, ne, &n_dims);
+    if (expected > 0 && found == expected) return LQ_OK;
     return lq_error_set(err, LQ_ERR_FORMAT,
                         "%s: tensor '%s': %" PRIu64 " values, expected %" PRIu64 " for %" PRIu64 " columns and %" PRIu64
                         " expert%s",
@@ -49,8 +31,8 @@ static enum lq_status check_parts(const struct lq_stats *stats, const struct lq_
 {
     static const char *const needed[] = {LQ_STATS_WEIGHTED, LQ_STATS_SPREAD};
     enum lq_status status = LQ_OK;
-    for (size_t i = 0; status == LQ_OK && i < sizeof parts / sizeof parts[0]; i++)
-        status = check_part(stats, e, &parts[i], err);
+    for (int part = 0; part < LQ_PARTS && status == LQ_OK; part++)
+        status = check_part(stats, e, (enum lq_stats_part)part, err);
     if (status != LQ_OK || lq_stats_tensor(stats, e->name, LQ_STATS_HESSIAN) == NULL) return status;
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
         if (lq_stats_tensor(stats, e->name, needed[i]) == NULL)
@@ -63,7 +45,7 @@ static enum lq_status check_parts(const struct lq_stats *stats, const struct lq_
 static enum lq_status find_named(const struct lq_stats *stats, const char *key, const char *text, size_t length,
                                  struct lq_stats_entry **out, struct lq_error *err)
 {
-    char name[64] = "";
+    char name[LQ_STATS_NAME] = "";
     if (length < sizeof name && lq_name_is_plain(text, length)) memcpy(name, text, length);
     *out = (struct lq_stats_entry *)lq_stats_find(stats, name);
     if (*out != NULL) return LQ_OK;
@@ -141,6 +123,8 @@ enum lq_status lq_stats_link(struct lq_stats *stats, struct lq_error *err)
     const struct lq_kv *firsts = lq_kvs_find(&stats->source->kvs, LQ_STATS_KEY_FIRSTS);
     enum lq_status status = check_version(stats, version, err);
     stats->ours = true;
+    lq_kvs_get_u64(&stats->source->kvs, LQ_STATS_KEY_DONE, &stats->done);
+    lq_kvs_get_u64(&stats->source->kvs, LQ_STATS_KEY_TOTAL, &stats->total);
     stats->uneven = is_uneven(&stats->source->kvs);
     for (size_t i = 0; status == LQ_OK && i < stats->n_entries; i++)
         status = check_parts(stats, &stats->entries[i], err);

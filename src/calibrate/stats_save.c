@@ -3,17 +3,12 @@
 
 #include "calibrate/gather_rates.h"
 #include "calibrate/stats_tensors.h"
+#include "model/names.h"
 #include "write/layout.h"
 
 enum { ALIGNMENT = 32 };
 
 /* ---- metadata ---- */
-
-static const char *name_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash == NULL ? path : slash + 1;
-}
 
 static enum lq_status set_strings(struct lq_kvs *kvs, const char *key, const char *const *texts, size_t n,
                                   struct lq_error *err)
@@ -65,10 +60,10 @@ static enum lq_status set_reached(struct lq_kvs *kvs, const struct lq_calibratio
 
 static enum lq_status make_kvs(struct lq_kvs *kvs, const struct lq_calibration *c, struct lq_error *err)
 {
-    const char *sets[2] = {name_of(c->options.data->path), NULL};
-    size_t n_sets = 1;
+    size_t n_sets = 1, length;
+    const char *sets[2] = {lq_name_base(c->options.data->path, &length), NULL};
     uint64_t done = lq_steps_done(c);
-    if (c->options.text != NULL) sets[n_sets++] = name_of(c->options.text);
+    if (c->options.text != NULL) sets[n_sets++] = lq_name_base(c->options.text, &length);
     uint32_t window = c->course.windows.window != 0 ? c->course.windows.window : LQ_USUAL_WINDOW;
     enum lq_status status = lq_kvs_set_string(kvs, "general.type", "imatrix", err);
     if (status == LQ_OK) status = set_strings(kvs, "imatrix.datasets", sets, n_sets, err);

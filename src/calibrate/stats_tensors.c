@@ -1,26 +1,11 @@
 #include "calibrate/stats_tensors.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { LONGEST_NAME = 63 }; /* that llama.cpp reads */
-
-static const struct {
-    const char *suffix;
-    enum lq_type type;
-    uint32_t n_dims; /* the last one is that of the experts */
-    bool of_all;     /* each matrix has its own, not only the first with its input */
-    bool hessian;    /* only where second moments are gathered */
-} parts[LQ_PARTS] = {
-    [LQ_PART_SUMS] = {LQ_STATS_SUMS, LQ_TYPE_F32, 2, true, false},
-    [LQ_PART_COUNTS] = {LQ_STATS_COUNTS, LQ_TYPE_F32, 2, true, false},
-    [LQ_PART_MOMENTS] = {LQ_STATS_MOMENTS, LQ_TYPE_F64, 4, false, false},
-    [LQ_PART_TOKENS] = {LQ_STATS_TOKENS, LQ_TYPE_F64, 2, false, false},
-    [LQ_PART_WEIGHTED] = {LQ_STATS_WEIGHTED, LQ_TYPE_F64, 2, false, false},
-    [LQ_PART_SPREAD] = {LQ_STATS_SPREAD, LQ_TYPE_F64, 2, false, true},
-    [LQ_PART_HESSIAN] = {LQ_STATS_HESSIAN, LQ_TYPE_F32, 2, false, true},
-};
 
 double *lq_stats_part_sums(const struct lq_input_sums *sums, enum lq_stats_part part, size_t *n)
 {
@@ -28,33 +13,17 @@ double *lq_stats_part_sums(const struct lq_input_sums *sums, enum lq_stats_part 
                                     [LQ_PART_TOKENS] = sums->tokens,
                                     [LQ_PART_WEIGHTED] = sums->weighted,
                                     [LQ_PART_SPREAD] = sums->spread};
-    const size_t of_expert[LQ_PARTS] = {[LQ_PART_MOMENTS] = 2 * sums->n * LQ_KINDS,
-                                        [LQ_PART_TOKENS] = LQ_KINDS,
-                                        [LQ_PART_WEIGHTED] = sums->n + 1,
-                                        [LQ_PART_SPREAD] = 2};
-    *n = of_expert[part] * sums->n_experts;
+    uint64_t ne[4];
+    uint32_t n_dims;
+    *n = lq_stats_part_shape(part, sums->n, sums->n_experts, ne, &n_dims);
     return from[part];
-}
-
-static void shape(struct lq_output_tensor *t, enum lq_stats_part part, uint64_t n, uint64_t experts)
-{
-    const uint64_t first[LQ_PARTS] = {
-        [LQ_PART_SUMS] = n,          [LQ_PART_COUNTS] = 1,       [LQ_PART_MOMENTS] = n,
-        [LQ_PART_TOKENS] = LQ_KINDS, [LQ_PART_WEIGHTED] = n + 1, [LQ_PART_HESSIAN] = n * (n + 1) / 2,
-        [LQ_PART_SPREAD] = 2};
-    t->type = parts[part].type;
-    t->n_dims = parts[part].n_dims;
-    t->ne[0] = first[part];
-    t->ne[1] = t->n_dims == 4 ? 2 : experts;
-    t->ne[2] = t->n_dims == 4 ? LQ_KINDS : 1;
-    t->ne[3] = t->n_dims == 4 ? experts : 1;
 }
 
 static enum lq_status add(struct lq_stats_tensors *list, size_t input, const struct lq_tensor *matrix,
                           enum lq_stats_part part, struct lq_error *err)
 {
     size_t i = list->n;
-    if (asprintf(&list->names[i], "%s%s", matrix->name, parts[part].suffix) < 0) {
+    if (asprintf(&list->names[i], "%s%s", matrix->name, lq_stats_parts[part].suffix) < 0) {
         list->names[i] = NULL;
         return lq_error_set(err, LQ_ERR_MEMORY, "no memory for names of statistics");
     }
@@ -62,11 +31,14 @@ static enum lq_status add(struct lq_stats_tensors *list, size_t input, const str
     if (strlen(list->names[i]) > LONGEST_NAME)
         return lq_error_set(err, LQ_ERR_UNSUPPORTED, "tensor '%s': a statistics file has no room for names so long",
                             matrix->name);
-    list->items[i].name = list->names[i];
+    struct lq_output_tensor *t = &list->items[i];
+    t->name = list->names[i];
+    t->type = lq_stats_parts[part].type;
     list->inputs[i] = input;
     list->parts[i] = part;
-    shape(&list->items[i], part, matrix->ne[0], matrix->ne[2]);
-    return LQ_OK;
+    if (lq_stats_part_shape(part, matrix->ne[0], matrix->ne[2], t->ne, &t->n_dims) > 0) return LQ_OK;
+    return lq_error_set(err, LQ_ERR_UNSUPPORTED, "tensor '%s': %" PRIu64 " columns are too many for statistics",
+                        matrix->name, matrix->ne[0]);
 }
 
 static enum lq_status add_input(struct lq_stats_tensors *list, const struct lq_calibration *c, size_t input,
@@ -76,9 +48,9 @@ static enum lq_status add_input(struct lq_stats_tensors *list, const struct lq_c
     enum lq_status status = LQ_OK;
     for (int part = 0; part < LQ_PARTS && status == LQ_OK; part++) {
         bool begun = everything || part != LQ_PART_HESSIAN || c->moments_done[input] > 0;
-        if (!begun || (parts[part].hessian && !c->options.hessian)) continue;
+        if (!begun || (lq_stats_parts[part].hessian && !c->options.hessian)) continue;
         status = add(list, input, in->first, (enum lq_stats_part)part, err);
-        for (size_t m = 0; parts[part].of_all && m < in->n_members && status == LQ_OK; m++)
+        for (size_t m = 0; lq_stats_parts[part].of_all && m < in->n_members && status == LQ_OK; m++)
             status = add(list, input, in->members[m], (enum lq_stats_part)part, err);
     }
     return status;

@@ -6,17 +6,7 @@
 #define LQ_CALIBRATE_STATS_TENSORS_H
 
 #include "calibrate/gathering.h"
-
-enum lq_stats_part {
-    LQ_PART_SUMS,
-    LQ_PART_COUNTS,
-    LQ_PART_MOMENTS,
-    LQ_PART_TOKENS,
-    LQ_PART_WEIGHTED,
-    LQ_PART_SPREAD,
-    LQ_PART_HESSIAN,
-    LQ_PARTS
-};
+#include "calibrate/stats_parts.h"
 
 struct lq_stats_tensors {
     size_t n;
@@ -26,8 +16,8 @@ struct lq_stats_tensors {
     enum lq_stats_part *parts;
 };
 
-/* `everything`: second moments too that no step has been added to. Errors: LQ_ERR_MEMORY, LQ_ERR_UNSUPPORTED (a name that
- * no GGUF file can hold). On failure *out is untouched; else release it. */
+/* `everything`: second moments too that no step has been added to. Errors: LQ_ERR_MEMORY, LQ_ERR_UNSUPPORTED (a name
+ * that no GGUF file can hold, columns beyond counting). On failure *out is untouched; else release it. */
 enum lq_status lq_stats_tensors_list(struct lq_stats_tensors *out, const struct lq_calibration *c, bool everything,
                                      struct lq_error *err);
 void lq_stats_tensors_release(struct lq_stats_tensors *list);

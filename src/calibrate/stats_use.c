@@ -2,6 +2,7 @@
 #include "calibrate/stats.h"
 
 #include "source/kv.h"
+#include "write/layout.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -47,8 +48,7 @@ static enum lq_status check_pair(const struct lq_stats *stats, const struct lq_m
     const char *id, *other = NULL;
     size_t length, n = strlen(stats->pair), shown = 0;
     for (int h = 0; n > 0 && h < LQ_HALVES; h++) {
-        if (model->half[h] == NULL || !lq_kvs_get_string(model->half[h]->kvs, "llava_quantize.pair_id", &id, &length))
-            continue;
+        if (model->half[h] == NULL || !lq_kvs_get_string(model->half[h]->kvs, LQ_PAIR_ID_KEY, &id, &length)) continue;
         if (length == n && memcmp(id, stats->pair, n) == 0) return LQ_OK;
         other = id;
         shown = length < 64 && lq_name_is_plain(id, length) ? length : 0;

@@ -1,6 +1,7 @@
 /* How fast encoding and decoding are, beside copying memory. */
 #include "llava_quantize/bench.h"
 
+#include "base/clock.h"
 #include "base/pool.h"
 #include "codec/encode.h"
 
@@ -8,7 +9,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { ROUNDS = 9 };
 static const uint64_t buffer_weights = UINT64_C(1) << 26, item_weights = UINT64_C(1) << 16;
@@ -120,19 +120,12 @@ static enum lq_status copy_part(void *data, size_t part, unsigned worker, struct
     return LQ_OK;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Works on the next n items; *seconds is what it took. */
 static enum lq_status run_items(struct task *task, lq_pool_fn *work, uint64_t n, double *seconds, struct lq_error *err)
 {
-    double started = now();
+    double started = lq_clock_seconds();
     enum lq_status status = lq_pool_run(task->bench->threads, n, work, task, err);
-    *seconds = now() - started;
+    *seconds = lq_clock_seconds() - started;
     task->first = (task->first + n) % task->bench->n_items;
     return status;
 }
@@ -160,9 +153,9 @@ static enum lq_status do_round(struct task *task, const uint64_t n[2], struct lq
                                struct lq_error *err)
 {
     struct lq_bench *bench = task->bench;
-    double started = now(), spent = 0;
+    double started = lq_clock_seconds(), spent = 0;
     lq_pool_run(bench->threads, bench->threads, copy_part, bench, err);
-    speed->copy = speed_of(bench, bench->n_items, now() - started);
+    speed->copy = speed_of(bench, bench->n_items, lq_clock_seconds() - started);
     enum lq_status status = run_items(task, encode_item, n[0], &spent, err);
     speed->encode = speed_of(bench, n[0], spent);
     if (status == LQ_OK) status = run_items(task, decode_item, n[1], &spent, err);

@@ -35,25 +35,25 @@ const struct lq_grid *lq_grid_find(enum lq_type type)
 }
 
 /* Adds a plane's bits of n numbers to those. */
-static void gather_bits(const struct lq_plane *plane, const uint8_t *block, unsigned n, uint8_t *numbers)
+static void gather_bits(const struct lq_plane *plane, const uint8_t *block, size_t n, uint8_t *numbers)
 {
     unsigned per_byte = 8 / plane->bits, mask = (1u << plane->bits) - 1;
     const uint8_t *bytes = block + plane->at;
-    for (unsigned i = 0; i < n; i += plane->run) {
-        unsigned turn = i / plane->run, down = turn % per_byte * plane->bits;
+    for (size_t i = 0; i < n; i += plane->run) {
+        size_t turn = i / plane->run, down = turn % per_byte * plane->bits;
         const uint8_t *from = bytes + turn / per_byte * plane->run;
         for (unsigned k = 0; k < plane->run; k++) numbers[i + k] |= (uint8_t)((from[k] >> down & mask) << plane->up);
     }
 }
 
 /* Writes them: all of a byte's bits belong to the plane. */
-static void scatter_bits(const struct lq_plane *plane, uint8_t *block, unsigned n, const uint8_t *numbers)
+static void scatter_bits(const struct lq_plane *plane, uint8_t *block, size_t n, const uint8_t *numbers)
 {
     unsigned per_byte = 8 / plane->bits, mask = (1u << plane->bits) - 1;
     uint8_t *bytes = block + plane->at;
     memset(bytes, 0, n / per_byte);
-    for (unsigned i = 0; i < n; i += plane->run) {
-        unsigned turn = i / plane->run, up = turn % per_byte * plane->bits;
+    for (size_t i = 0; i < n; i += plane->run) {
+        size_t turn = i / plane->run, up = turn % per_byte * plane->bits;
         uint8_t *to = bytes + turn / per_byte * plane->run;
         for (unsigned k = 0; k < plane->run; k++) to[k] |= (uint8_t)((numbers[i + k] >> plane->up & mask) << up);
     }
@@ -76,7 +76,7 @@ void lq_grid_levels(const struct lq_grid *grid, const uint8_t *block, int8_t *le
 
 void lq_grid_write(const struct lq_grid *grid, uint8_t *block, const int8_t *levels)
 {
-    uint8_t code[LQ_GRID_WEIGHTS];
+    uint8_t code[LQ_GRID_WEIGHTS] = {0};
     unsigned n = grid->weights, flip = grid->type == LQ_TYPE_Q8_0 ? Q8_FLIP : 0;
     for (unsigned i = 0; i < n; i++) code[i] = (uint8_t)((unsigned)(levels[i] - grid->least) ^ flip);
     if (grid->codes != NULL)

@@ -1,5 +1,7 @@
 #include "evaluate/exam.h"
 
+#include "calibrate/record_dialogue.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,14 +156,9 @@ void lq_exam_release(struct lq_exam *exam)
 static enum lq_status build_dialogue(struct lq_exam *exam, size_t record, const struct lq_runtime *rt,
                                      struct lq_error *err)
 {
-    const struct lq_record *r = &exam->data->records[record];
-    struct lq_dialogue_turn *turns = calloc(r->n_turns, sizeof *turns);
-    if (turns == NULL) return no_memory(exam, err);
-    for (size_t t = 0; t < r->n_turns; t++)
-        turns[t] = (struct lq_dialogue_turn){r->turns[t].question, r->turns[t].answers[r->turns[t].likeliest]};
     struct lq_error why = {0};
-    enum lq_status status = lq_dialogue_build(&exam->records[record].dialogue, rt, turns, r->n_turns, &why);
-    free(turns);
+    enum lq_status status =
+        lq_dialogue_of_record(&exam->records[record].dialogue, rt, &exam->data->records[record], &why);
     if (status == LQ_ERR_USAGE || status == LQ_ERR_UNSUPPORTED)
         return lq_exam_leave_out(exam, record, why.message, err);
     return status == LQ_OK ? LQ_OK : lq_error_set(err, status, "%s", why.message);

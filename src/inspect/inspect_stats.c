@@ -183,10 +183,9 @@ static enum lq_status list_datasets(struct lq_stats_inspection *seen, struct lq_
 static void read_numbers(struct lq_stats_inspection *seen)
 {
     if (!seen->ours) return;
-    const struct lq_kvs *kvs = &seen->stats->source->kvs;
-    const struct lq_kv *weights = lq_kvs_find(kvs, LQ_STATS_KEY_WEIGHTS);
-    lq_kvs_get_u64(kvs, LQ_STATS_KEY_DONE, &seen->done);
-    lq_kvs_get_u64(kvs, LQ_STATS_KEY_TOTAL, &seen->total);
+    const struct lq_kv *weights = lq_kvs_find(&seen->stats->source->kvs, LQ_STATS_KEY_WEIGHTS);
+    seen->done = seen->stats->done;
+    seen->total = seen->stats->total;
     if (weights != NULL && weights->element == LQ_KV_F64 && weights->raw_size == sizeof seen->weights)
         memcpy(seen->weights, weights->raw, sizeof seen->weights);
 }

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 
 static enum lq_status factor(struct lq_factor **out, const struct lq_batch *batch, const float *hessian,
-                             const struct lq_stats_moments *moments, unsigned threads, struct lq_error *err)
+                             const struct lq_stats_moments *moments, unsigned threads, const struct lq_meter *meter,
+                             struct lq_error *err)
 {
     const struct lq_factor_terms terms = {.n = batch->tensor->ne[0],
                                           .columns = batch->columns,
@@ -14,13 +15,14 @@ static enum lq_status factor(struct lq_factor **out, const struct lq_batch *batc
                                           .spread = moments->spread,
                                           .damping = -1,
                                           .block = batch->block,
-                                          .threads = threads};
+                                          .threads = threads,
+                                          .meter = meter};
     return lq_factor_make(out, hessian, &terms, err);
 }
 
 enum lq_status lq_batch_factor(struct lq_factor **out, bool *anew, const struct lq_batch *batch,
                                const struct lq_stats *stats, const struct lq_sequential *sequential, unsigned threads,
-                               struct lq_error *useless, struct lq_error *err)
+                               const struct lq_meter *meter, struct lq_error *useless, struct lq_error *err)
 {
     uint64_t n = batch->tensor->ne[0];
     struct lq_stats_moments moments = {0};
@@ -33,8 +35,9 @@ enum lq_status lq_batch_factor(struct lq_factor **out, bool *anew, const struct 
     *out = NULL;
     *anew = sequential != NULL && lq_sequential_hessian(sequential, batch->input, hessian, &moments);
     if (!*anew) status = lq_stats_hessian(stats, batch->tensor, batch->expert, hessian, &moments, err);
-    if (status == LQ_OK && (status = factor(out, batch, hessian, &moments, threads, &why)) != LQ_OK) {
-        lq_error_prefix(&why, "%s: tensor '%s'", lq_stats_path(stats), batch->tensor->name);
+    if (status == LQ_OK && (status = factor(out, batch, hessian, &moments, threads, meter, &why)) != LQ_OK) {
+        if (status != LQ_ERR_CANCELLED)
+            lq_error_prefix(&why, "%s: tensor '%s'", lq_stats_path(stats), batch->tensor->name);
         if (status == LQ_ERR_FORMAT) *useless = why, status = LQ_OK;
         else lq_error_set(err, status, "%s", why.message);
     }

@@ -46,13 +46,14 @@ struct lq_use lq_use_of(const struct lq_plan_entry *entry, const struct lq_stats
 const float *lq_use_importance(const struct lq_use *use, const struct lq_plan_entry *entry,
                                const struct lq_stats *stats, uint64_t first_row, float *row);
 struct lq_factor;
+struct lq_meter;
 struct lq_sequential;
 /* The factor of a batch that needs one: of second moments gathered in sequence (*anew), where `sequential` is given and
  * has any, else of the statistics'. Moments that make none are no error: *out is NULL then, and `useless` says why.
- * Errors: LQ_ERR_MEMORY, and those of lq_stats_hessian. */
+ * Errors: LQ_ERR_MEMORY, LQ_ERR_CANCELLED (as `meter` has it), and those of lq_stats_hessian. */
 enum lq_status lq_batch_factor(struct lq_factor **out, bool *anew, const struct lq_batch *batch,
                                const struct lq_stats *stats, const struct lq_sequential *sequential, unsigned threads,
-                               struct lq_error *useless, struct lq_error *err);
+                               const struct lq_meter *meter, struct lq_error *useless, struct lq_error *err);
 
 /* `uses`: one per entry. Errors: LQ_ERR_MEMORY. `out` is untouched on failure. */
 enum lq_status lq_batches_build(struct lq_batches *out, const struct lq_plan_entry *entries, const struct lq_use *uses,

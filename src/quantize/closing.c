@@ -10,7 +10,7 @@ static void set_gradient(const struct lq_tile *t)
     for (size_t p = 0; p <= t->at; p++)
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)t->width, ROWS, (int)lq_panel_width(t->factor, p), 1,
                     t->factor->upper[p] + (t->at - p) * LQ_PANEL, (int)lq_panel_height(t->factor, p),
-                    t->lost[p * LQ_PANEL], ROWS, p > 0, t->panel->sums[0][FED], WAYS * ROWS);
+                    t->lost[p * LQ_PANEL], ROWS, p > 0, t->panel->sums[0][FED], BOTH);
 }
 
 /* L' e once the panel's errors have changed by `change`. */
@@ -48,11 +48,11 @@ static void dot(const float *x, size_t x_stride, const float *y, size_t y_stride
 static void set_share(const struct lq_tile *t, size_t first, int way, float (*share)[ROWS])
 {
     const struct lq_tile_panel *p = t->panel;
+    const int8_t *table = t->grid->table;
     for (size_t k = first; k < first + t->grid->weights; k++) {
         size_t part = lq_tile_part(t, k);
         for (size_t r = 0; r < ROWS; r++) {
-            int level = p->levels[k][r];
-            float value = (float)(t->grid->table != NULL ? t->grid->table[level - t->grid->least] : level);
+            float value = (float)(table != NULL ? table[p->levels[k][r] - t->grid->least] : p->levels[k][r]);
             share[k][r] = way == 0 ? p->scale[part][r] * value : p->offset[part][r];
         }
     }
@@ -67,7 +67,7 @@ static void stretch(struct lq_tile *t, size_t first, int way)
     float with[ROWS], own[ROWS], got[ROWS] = {0};
     set_share(t, first, way, p->moved);
     multiply(t, first);
-    dot(p->moved[first], ROWS, p->sums[first][FED], WAYS * ROWS, n, with);
+    dot(p->moved[first], ROWS, p->sums[first][FED], BOTH, n, with);
     dot(p->moved[first], ROWS, p->pushed[first], ROWS, n, own);
     for (size_t r = 0; r < t->rows; r++) {
         uint8_t *block = lq_tile_block(t, first / n, r);
@@ -126,8 +126,7 @@ static void step_group(const struct lq_tile *t, size_t first)
     }
     if (first > 0)
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)first, ROWS, LQ_GROUP, 1,
-                    t->factor->square[t->at] + first, (int)t->width, p->moved[first], ROWS, 1, p->sums[0][FED],
-                    WAYS * ROWS);
+                    t->factor->square[t->at] + first, (int)t->width, p->moved[first], ROWS, 1, p->sums[0][FED], BOTH);
 }
 
 void lq_tile_close(struct lq_tile *t)

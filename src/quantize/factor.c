@@ -19,6 +19,7 @@ static const double tokens_alike = 4;
 struct making {
     struct lq_factor *factor;
     const float *hessian;
+    const struct lq_meter *meter;
     unsigned threads;
     double **lower; /* panels, not yet factored; NULL where done */
     size_t panel;   /* in hand */
@@ -181,6 +182,7 @@ static enum lq_status factor_panel(struct making *m, struct lq_error *err)
 {
     struct lq_factor *f = m->factor;
     size_t width = lq_panel_width(f, m->panel), below = f->columns - m->panel * LQ_PANEL - width;
+    if (m->meter != NULL && lq_meter_check(m->meter, err) != LQ_OK) return LQ_ERR_CANCELLED;
     if (!factor_square(m->lower[m->panel], width)) return LQ_ERR_UNSUPPORTED;
     f->upper[m->panel] = malloc(entries(f, m->panel) * sizeof(float));
     if (f->upper[m->panel] == NULL) return LQ_ERR_MEMORY;
@@ -272,7 +274,7 @@ enum lq_status lq_factor_make(struct lq_factor **out, const float *hessian, cons
     enum lq_status status = check(hessian, terms->n, err);
     if (status != LQ_OK) return status;
     lq_blas_prepare();
-    struct making m = {.hessian = hessian, .threads = terms->threads};
+    struct making m = {.hessian = hessian, .meter = terms->meter, .threads = terms->threads};
     struct lq_factor *f = calloc(1, sizeof *f);
     status = LQ_ERR_MEMORY;
     if (f == NULL) goto done;

@@ -82,12 +82,12 @@ static void round_group(struct lq_tile *t, size_t first)
     for (size_t done = 0; done < LQ_GROUP; done++) {
         size_t k = first + LQ_GROUP - 1 - done;
         const float *l = t->upper + k * t->height + k;
-        if (done > 0) lq_tile_add(l + 1, errors[k + 1][FED], WAYS * ROWS, done, p->sums[k][FED]);
+        if (done > 0) lq_tile_add(l + 1, errors[k + 1][FED], BOTH, done, p->sums[k][FED]);
         round_column(t, k, *l);
     }
     if (first > 0)
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)first, ROWS, LQ_GROUP, 1, t->upper + first,
-                    (int)t->height, errors[first][FED], WAYS * ROWS, 1, p->sums[0][FED], WAYS * ROWS);
+                    (int)t->height, errors[first][FED], BOTH, 1, p->sums[0][FED], BOTH);
 }
 
 /* The panel's columns with feedback. */
@@ -107,9 +107,8 @@ static void add_up(const struct lq_tile *t)
     size_t n = t->height - t->width;
     if (n == 0) memset(sums, 0, t->width * sizeof t->panel->sums[0]);
     else
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)t->width, WAYS * ROWS, (int)n, 1,
-                    t->upper + t->width, (int)t->height, t->errors[t->at * LQ_PANEL + t->width][0], WAYS * ROWS, 0,
-                    sums, WAYS * ROWS);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)t->width, BOTH, (int)n, 1, t->upper + t->width,
+                    (int)t->height, t->errors[t->at * LQ_PANEL + t->width][0], BOTH, 0, sums, BOTH);
 }
 
 /* Adds the squares of n vectors, `times` so much, to each row's sum. */
@@ -137,9 +136,9 @@ static void lose_plainly(struct lq_tile *t, const uint8_t *plain, double *loss)
     for (size_t k = 0; k < t->width; k++)
         for (size_t r = 0; r < ROWS; r++) errors[k][PLAIN][r] = p->weights[k][r] - p->moved[k][r];
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)t->width, ROWS, (int)t->width, 1, t->upper,
-                (int)t->height, errors[0][PLAIN], WAYS * ROWS, 1, p->sums[0][PLAIN], WAYS * ROWS);
-    add_squares(p->sums[0][PLAIN], WAYS * ROWS, t->width, 1, loss);
-    add_squares(errors[0][PLAIN], WAYS * ROWS, t->width, -t->factor->added, loss);
+                (int)t->height, errors[0][PLAIN], BOTH, 1, p->sums[0][PLAIN], BOTH);
+    add_squares(p->sums[0][PLAIN], BOTH, t->width, 1, loss);
+    add_squares(errors[0][PLAIN], BOTH, t->width, -t->factor->added, loss);
 }
 
 /* Keeps the better of both encodings of each row; `dst` holds the plain one. */
@@ -169,7 +168,7 @@ static void encode_tile(struct lq_tile *t, uint8_t *dst, struct lq_feedback_outc
     for (unsigned round = 0; round < rounds[t->effort]; round++) lq_tile_close(t);
     for (size_t p = 0; p < t->factor->columns; p += LQ_GROUP) {
         add_squares(t->lost[p], ROWS, LQ_GROUP, 1, loss[FED]);
-        add_squares(t->errors[p][FED], WAYS * ROWS, LQ_GROUP, -t->factor->added, loss[FED]);
+        add_squares(t->errors[p][FED], BOTH, LQ_GROUP, -t->factor->added, loss[FED]);
     }
     choose(t, loss, dst, outcome);
 }

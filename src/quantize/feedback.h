@@ -21,6 +21,7 @@
 #ifndef LQ_QUANTIZE_FEEDBACK_H
 #define LQ_QUANTIZE_FEEDBACK_H
 
+#include "base/meter.h"
 #include "llava_quantize/codec.h"
 
 /* Rows that go together; fewer take as long. */
@@ -35,12 +36,14 @@ struct lq_factor_terms {
     double damping;        /* share of the mean diagonal; below 0: chosen by the data */
     uint32_t block;        /* weights that stay together: the largest block of the types to come, 32 or 256 */
     unsigned threads;
+    const struct lq_meter *meter; /* asked before each panel whether to go on; NULL: to the end in any case */
 };
 
 /* Bytes that a factor takes once made, and at most while it is being made. */
 uint64_t lq_factor_bytes(size_t columns, bool making);
 /* `hessian`: the packed lower triangle as in a statistics file; borrowed. A matrix that is not positive definite is
- * damped until it is. Errors: LQ_ERR_FORMAT (a value that is not finite, or nothing but zeros), LQ_ERR_MEMORY. */
+ * damped until it is. Errors: LQ_ERR_FORMAT (a value that is not finite, or nothing but zeros), LQ_ERR_MEMORY,
+ * LQ_ERR_CANCELLED. */
 enum lq_status lq_factor_make(struct lq_factor **out, const float *hessian, const struct lq_factor_terms *terms,
                               struct lq_error *err);
 void lq_factor_free(struct lq_factor *factor);

@@ -11,7 +11,7 @@
 
 /* The same rows as they are encoded with feedback, and plainly. */
 enum { FED, PLAIN, WAYS };
-enum { ROWS = LQ_FEEDBACK_ROWS, PANEL_BYTES = 272 /* of a row at most: eight blocks of q8_0 */ };
+enum { ROWS = LQ_FEEDBACK_ROWS, BOTH = WAYS * ROWS, PANEL_BYTES = 272 /* of a row at most: eight blocks of q8_0 */ };
 
 /* The panel in hand; by position, but for the last two. */
 struct lq_tile_panel {

@@ -136,7 +136,7 @@ static enum lq_status hold(struct lq_matrix *m, struct held *held, uint64_t expe
     batch.columns = columns;
     batch.block = block;
     enum lq_status status =
-        lq_batch_factor(&held->factor, &anew, &batch, m->terms.stats, NULL, m->terms.threads, &useless, err);
+        lq_batch_factor(&held->factor, &anew, &batch, m->terms.stats, NULL, m->terms.threads, &m->meter, &useless, err);
     if (status == LQ_OK) held->block = block;
     return status;
 }

@@ -1,5 +1,6 @@
 #include "llava_quantize/quantize.h"
 
+#include "calibrate/stats.h"
 #include "quantize/content.h"
 #include "quantize/files.h"
 #include "quantize/paths.h"
@@ -181,6 +182,31 @@ static enum lq_status check_memory(struct run *run, struct lq_error *err)
     return status;
 }
 
+/* What is wrong with the statistics that tensors are encoded with. */
+static void say_doubts(const struct run *run)
+{
+    const struct lq_stats *stats = run->options->stats;
+    const char *first = "";
+    char message[1024];
+    size_t few = 0;
+    if (stats == NULL) return;
+    for (size_t i = 0; i < run->plan->n_entries; i++) {
+        const struct lq_plan_entry *entry = &run->plan->entries[i];
+        const struct lq_stats_entry *seen = lq_stats_find(stats, entry->tensor->name);
+        bool used = lq_use_of(entry, stats, run->options->method).method != LQ_METHOD_PLAIN;
+        if (used && seen != NULL && seen->few > 0 && few++ == 0) first = entry->tensor->name;
+    }
+    snprintf(message, sizeof message,
+             "%s: the run that gathered these statistics was interrupted after %" PRIu64 " of %" PRIu64
+             " records and windows; 'llava-quantize calibrate' with the same options and --resume finishes it",
+             stats->path, stats->done, stats->total);
+    if (stats->done < stats->total) say(run, LQ_LOG_WARN, message);
+    snprintf(message, sizeof message,
+             "%s: %zu %s fewer than %d tokens, '%s' first, and gain little from them; calibrate with more data",
+             stats->path, few, few == 1 ? "matrix met" : "matrices met", LQ_STATS_FEW, first);
+    if (few > 0) say(run, LQ_LOG_WARN, message);
+}
+
 static enum lq_status encode_half(struct run *run, enum lq_half half, struct lq_error *err)
 {
     struct range r = range_of(run->plan, half);
@@ -327,6 +353,7 @@ enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan,
     lq_meter_init(&run.meter, options->hooks, input_bytes(plan));
     enum lq_status status = allocate(&run, err);
     if (status == LQ_OK) status = check_memory(&run, err);
+    if (status == LQ_OK) say_doubts(&run);
     if (status == LQ_OK) status = encode(&run, err);
     if (status == LQ_OK) status = commit(&run, err);
     if (status != LQ_OK) goto done;

@@ -273,7 +273,8 @@ static enum lq_status make_factor(struct lq_work *work, const struct lq_batch *b
     struct lq_error useless = {0};
     const struct lq_sequential *anew = lq_work_gathers(work, batch) ? work->sequential : NULL;
     bool gathered = false;
-    enum lq_status status = lq_batch_factor(&work->factor, &gathered, batch, work->stats, anew, threads, &useless, err);
+    enum lq_status status =
+        lq_batch_factor(&work->factor, &gathered, batch, work->stats, anew, threads, work->meter, &useless, err);
     if (status == LQ_OK && work->factor == NULL) say_useless(work, batch, &useless);
     work->corrected = status == LQ_OK && gathered && work->factor != NULL;
     return work->corrected ? lq_sequential_correct(work->sequential, batch->input, work->factor, err) : status;

@@ -272,11 +272,12 @@ static enum lq_status show_rows(struct lq_lane *lane, uint32_t sequence, const m
 {
     struct lq_runtime *rt = lane->rt;
     struct sequence *s = &lane->sequences[sequence];
-    size_t n = mtmd_input_chunk_get_n_tokens(chunk);
+    size_t n = mtmd_input_chunk_get_n_tokens(chunk), at_once = lane->most;
+    if (n > at_once && n % at_once == 1) at_once--; /* else one would be decoded alone */
     struct lq_usage usage = lq_usage_start(rt);
     lq_log_begin(&lane->log, &rt->hooks);
     int32_t answer = mtmd_helper_decode_image_chunk(rt->vision, lane->context, chunk, rows, s->next,
-                                                    (llama_seq_id)sequence, (int32_t)lane->most, &s->next, NULL, NULL);
+                                                    (llama_seq_id)sequence, (int32_t)at_once, &s->next, NULL, NULL);
     enum lq_status status = decoded(lane, answer, n, err);
     lq_log_end(&lane->log);
     rt->used.token_seconds += lq_usage_stop(&usage, rt, 0);

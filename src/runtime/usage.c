@@ -1,16 +1,10 @@
 #include "runtime/usage.h"
 
+#include "base/clock.h"
+
 #include <fcntl.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
-
-double lq_usage_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 int lq_usage_open(void)
 {
@@ -31,7 +25,7 @@ static uint64_t resident(const struct lq_runtime *rt)
 
 struct lq_usage lq_usage_start(const struct lq_runtime *rt)
 {
-    return (struct lq_usage){.start = lq_usage_seconds(), .resident = resident(rt)};
+    return (struct lq_usage){.start = lq_clock_seconds(), .resident = resident(rt)};
 }
 
 /* What a caller keeps is mostly freed memory used again, so that a call may seem to shrink the process: that counts as
@@ -42,7 +36,7 @@ double lq_usage_stop(const struct lq_usage *usage, struct lq_runtime *rt, uint64
     if (kept > 0 && grown < 0) grown = 0;
     rt->resident += grown;
     if (rt->resident > 0 && (uint64_t)rt->resident > rt->used.memory) rt->used.memory = (uint64_t)rt->resident;
-    return lq_usage_seconds() - usage->start;
+    return lq_clock_seconds() - usage->start;
 }
 
 struct lq_runtime_usage lq_runtime_used(const struct lq_runtime *rt)

@@ -14,7 +14,6 @@ struct lq_usage {
     uint64_t resident;
 };
 
-double lq_usage_seconds(void); /* of a clock that only goes forward */
 /* What rt->memory_file must hold: where the system tells of this process's memory, or -1. */
 int lq_usage_open(void);
 struct lq_usage lq_usage_start(const struct lq_runtime *rt);

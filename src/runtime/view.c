@@ -1,5 +1,6 @@
 #include "runtime/view.h"
 
+#include "base/clock.h"
 #include "runtime/usage.h"
 #include "runtime/watch.h"
 
@@ -74,11 +75,11 @@ static enum lq_status look(struct lq_view *view, struct lq_runtime *rt, const ch
         const mtmd_input_chunk *chunk = mtmd_input_chunks_get(view->chunks, i);
         if (lq_runtime_cancelled(&rt->hooks)) return lq_error_set(err, LQ_ERR_CANCELLED, "cancelled");
         if (!is_picture(chunk)) continue;
-        double start = lq_usage_seconds();
+        double start = lq_clock_seconds();
         if (mtmd_encode_chunk(rt->vision, chunk) != 0)
             return lq_error_set(err, LQ_ERR_RUNTIME, "%s: llama.cpp cannot encode the picture: %s", path,
                                 lq_log_reason(log));
-        rt->used.picture_seconds += lq_usage_seconds() - start;
+        rt->used.picture_seconds += lq_clock_seconds() - start;
         size_t n = mtmd_input_chunk_get_n_tokens(chunk) * view->width;
         memcpy(next, mtmd_get_output_embd(rt->vision), n * sizeof *next);
         next += n;

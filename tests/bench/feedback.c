@@ -110,7 +110,7 @@ int main(int argc, char **argv)
     uint8_t *coded = malloc(rows * lq_format_row_bytes(f->type, n));
     struct lq_factor *factor = NULL;
     struct lq_error err = {0};
-    struct lq_factor_terms terms = {n, n, 1, 0, 0.01, f->block > 32 ? PANEL : 32, 1};
+    struct lq_factor_terms terms = {n, n, 1, 0, 0.01, f->block > 32 ? PANEL : 32, 1, NULL};
     double area = (double)rows * (double)n, plain = 1e9, start;
     fill(w, n * rows, hessian, n);
     lq_blas_prepare();

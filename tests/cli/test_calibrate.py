@@ -272,6 +272,34 @@ class Calibrate(CliTest):
                          r".*missing.png")
         self.assertFalse(os.path.exists(self.path("t.gguf")))
 
+    def test_no_pictures(self):
+        """Text alone would leave the vision half without statistics: refused, whatever form it comes in."""
+        turns = [{"from": "human", "value": "what is a cat"}, {"from": "gpt", "value": "an animal"}]
+        with open(self.path("text.json"), "w", encoding="utf-8") as f:
+            json.dump([{"id": str(i), "conversations": turns} for i in range(3)], f)
+        with open(self.path("text.txt"), "w", encoding="utf-8") as f:
+            f.write("a cat is an animal " * 400)
+        out = ["-o", "s.gguf", "-q", "-t", 1]
+        self.check_refused(["calibrate", "pair", "-d", "text.json", *out],
+                           "text.json: 3 of 3 records are broken, more than a tenth; the first: line 1: record 1: no "
+                           "picture: 'image' is missing")
+        self.check_refused(["calibrate", "pair", "--text", "text.txt", *out],
+                           "nothing to run: give --data FILE; see 'llava-quantize calibrate --help'", code=2)
+
+    def test_one_record_without_a_picture(self):
+        """Such as LLaVA's own data have: named, and nothing of its text is in the sums."""
+        self.data = self.write_data(11)
+        lines = self.lines(self.data)
+        self.calibrate("without.gguf")
+        with open(self.path(self.data), "w", encoding="utf-8") as f:
+            f.write("\n".join([*lines[:5], '{"text": "what is a cat", "answer": "an animal"}', *lines[5:]]) + "\n")
+        result = self.check(["calibrate", "pair", "-d", self.data, "-o", "with.gguf", "-t", 1])
+        self.assertIn("data.jsonl: line 6: record 6: no picture: 'image' is missing", result.err)
+        a, b = (read_stats(self.path(name))[1] for name in ("without.gguf", "with.gguf"))
+        self.assertEqual(a.keys(), b.keys())
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], name)
+
     def test_damaged_weights(self):
         """The first matrix that is given NaN is named."""
         def edit(half, keys, tensors):

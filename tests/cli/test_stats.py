@@ -1,4 +1,4 @@
-"""Statistics and imatrix files: what `inspect` shows of them."""
+"""Statistics and imatrix files: what `inspect` shows of them, and what `quantize` warns of."""
 import json
 import os
 import struct
@@ -63,3 +63,34 @@ class Inspect(CliTest):
         self.check(["inspect", "stats.gguf", "--weights"], code=2)
         self.check(["inspect", "in", "--against", "in"], code=2)
         self.check(["inspect", "stats.gguf", "--against", "gone"], code=1)
+
+
+class Quantize(CliTest):
+    def setUp(self):
+        super().setUp()
+        write_pair(self.path("in"), shape=Shape())
+        self.made = Made(matrices(self.path("in/tiny.gguf"), self.path("in/mmproj-tiny.gguf")), "", True)
+
+    def warnings_of(self, *options):
+        self.made.write(self.path("stats.gguf"))
+        found = self.check(["quantize", "in", "out", "q8_0", "--force", "--stats", "stats.gguf", *options]).err
+        return [line for line in found.splitlines() if "stats.gguf" in line]
+
+    def test_sound(self):
+        self.made.more_keys |= {"llava_quantize.statistics.done": 9, "llava_quantize.statistics.total": 9}
+        self.assertEqual(self.warnings_of(), [])
+
+    def test_unfinished(self):
+        self.made.more_keys |= {"llava_quantize.statistics.done": 5, "llava_quantize.statistics.total": 9}
+        self.assertEqual(self.warnings_of(), [
+            "stats.gguf: the run that gathered these statistics was interrupted after 5 of 9 "
+            "records and windows; 'llava-quantize calibrate' with the same options and --resume finishes it"])
+
+    def test_thin(self):
+        for name in ("blk.0.ffn_down.weight", "mm.0.weight"):
+            self.made.parts[name + ".counts"] = f32([63], 1, 1)
+        [found] = self.warnings_of("--method", "imatrix")
+        self.assertIn("2 matrices met fewer than 64 tokens, 'mm.0.weight' first, and gain little", found)
+        self.assertEqual(self.warnings_of("--method", "plain"), [])
+        [found] = self.warnings_of("--type", "vision=f16", "--type", "projector=f16")
+        self.assertIn("1 matrix met fewer than 64 tokens", found)

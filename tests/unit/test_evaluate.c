@@ -17,22 +17,17 @@
 
 #include "answer.h"
 #include "demo_pair.h"
+#include "expect.h"
 
 #define N_GOLDEN 60 /* questions whose log-probabilities Hugging Face's golden file holds */
 #define N_VOCAB 512
 
 static struct demo_pair f16, q4;
 static struct lq_dataset *exam; /* its first N_GOLDEN questions */
-static struct lq_error err;
 
 /* Batches of another shape sum in another order, and activations are rounded to 8 bits afterwards. What that does to a
  * question's divergence at 4 bits. */
 static const double rounding = 5e-4;
-
-static void expect(enum lq_status status)
-{
-    if (status != LQ_OK) fail_msg("%s", err.message);
-}
 
 static void near(double found, double expected, double most)
 {
@@ -228,12 +223,11 @@ static void test_embeddings(void **state)
 
 /* ---- refusals ---- */
 
-static void refuse(const struct lq_evaluate_options *options, enum lq_status expected, const char *message)
+static void refuse_options(const struct lq_evaluate_options *options, enum lq_status expected, const char *message)
 {
     struct lq_evaluation *untouched = NULL;
-    assert_int_equal(lq_evaluate(&untouched, options, &err), expected);
+    refuse(lq_evaluate(&untouched, options, &err), expected, message);
     assert_null(untouched);
-    if (strstr(err.message, message) == NULL) fail_msg("'%s' instead of '%s'", err.message, message);
 }
 
 static bool always(void *data)
@@ -247,19 +241,19 @@ static void test_refusals(void **state)
     (void)state;
     const struct lq_hooks stopped = {.cancelled = always};
     struct lq_evaluate_options o = {.pair = paths_of(&q4)};
-    refuse(&o, LQ_ERR_USAGE, "neither a data set nor a text");
+    refuse_options(&o, LQ_ERR_USAGE, "neither a data set nor a text");
     o.data = exam;
     o.by_half = true;
-    refuse(&o, LQ_ERR_USAGE, "only against an original");
+    refuse_options(&o, LQ_ERR_USAGE, "only against an original");
     o.by_half = false;
     o.original.language = f16.path[LQ_LANGUAGE];
-    refuse(&o, LQ_ERR_USAGE, "the mmproj of the original is missing");
+    refuse_options(&o, LQ_ERR_USAGE, "the mmproj of the original is missing");
     o.original = (struct lq_pair_paths){NULL, NULL};
     o.pair.mmproj = NULL;
-    refuse(&o, LQ_ERR_USAGE, "both halves");
+    refuse_options(&o, LQ_ERR_USAGE, "both halves");
     o.pair = paths_of(&q4);
     o.hooks = &stopped;
-    refuse(&o, LQ_ERR_CANCELLED, "cancelled");
+    refuse_options(&o, LQ_ERR_CANCELLED, "cancelled");
 }
 
 /* Calls of `cancelled` until it says yes. */
@@ -287,7 +281,7 @@ static void test_stops_anywhere(void **state)
     static const int places[] = {1, 10, 100, 300, 1000, 3000};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         patience = places[i];
-        refuse(&options, LQ_ERR_CANCELLED, "");
+        refuse_options(&options, LQ_ERR_CANCELLED, "");
     }
 }
 

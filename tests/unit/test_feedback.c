@@ -86,7 +86,7 @@ static struct lq_factor *factor_of(const struct problem *p, uint32_t block, doub
 {
     struct lq_factor *factor = NULL;
     struct lq_error err = {0};
-    struct lq_factor_terms terms = {p->n, p->columns, (double)p->tokens, 0, damping, block, threads};
+    struct lq_factor_terms terms = {p->n, p->columns, (double)p->tokens, 0, damping, block, threads, NULL};
     if (lq_factor_make(&factor, p->hessian, &terms, &err) != LQ_OK) fail_msg("%s", err.message);
     return factor;
 }
@@ -406,10 +406,40 @@ static void assert_refused(const struct problem *p, const char *words)
 {
     struct lq_factor *factor = NULL;
     struct lq_error err = {0};
-    struct lq_factor_terms terms = {p->n, p->columns, (double)p->tokens, 0, 0.01, 32, 1};
+    struct lq_factor_terms terms = {p->n, p->columns, (double)p->tokens, 0, 0.01, 32, 1, NULL};
     assert_int_equal(lq_factor_make(&factor, p->hessian, &terms, &err), LQ_ERR_FORMAT);
     if (strstr(err.message, words) == NULL) fail_msg("%s", err.message);
     assert_null(factor);
+}
+
+/* Says yes when it is asked once more than `data` says. */
+static bool after(void *data)
+{
+    return (*(int *)data)-- == 0;
+}
+
+static void factors_can_be_stopped_at_each_panel(void **state)
+{
+    (void)state;
+    enum { COLUMNS = 576, PANELS = 3 };
+    random_state = 6;
+    struct problem p;
+    problem_init(&p, COLUMNS, COLUMNS, 1, 50);
+    for (int panel = 0; panel <= PANELS; panel++) {
+        int patience = panel;
+        const struct lq_hooks hooks = {.data = &patience, .cancelled = after};
+        struct lq_meter meter;
+        struct lq_factor *factor = NULL;
+        struct lq_error err = {0};
+        lq_meter_init(&meter, &hooks, 1);
+        struct lq_factor_terms terms = {p.n, p.columns, (double)p.tokens, 0, 0.01, 32, 1, &meter};
+        assert_int_equal(lq_factor_make(&factor, p.hessian, &terms, &err), panel < PANELS ? LQ_ERR_CANCELLED : LQ_OK);
+        if (panel < PANELS) assert_string_equal(err.message, "cancelled");
+        assert_true((factor == NULL) == (panel < PANELS));
+        lq_factor_free(factor);
+        lq_meter_release(&meter);
+    }
+    problem_release(&p);
 }
 
 static void what_cannot_be_is_refused(void **state)
@@ -444,9 +474,13 @@ static void what_cannot_be_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(losses_are_what_it_says),   cmocka_unit_test(corrections_are_least_squares),
-        cmocka_unit_test(levels_are_those_of_gptq),  cmocka_unit_test(few_columns_come_close_to_the_best),
-        cmocka_unit_test(bytes_are_the_same),        cmocka_unit_test(odd_hessians_do),
+        cmocka_unit_test(losses_are_what_it_says),
+        cmocka_unit_test(corrections_are_least_squares),
+        cmocka_unit_test(levels_are_those_of_gptq),
+        cmocka_unit_test(few_columns_come_close_to_the_best),
+        cmocka_unit_test(bytes_are_the_same),
+        cmocka_unit_test(odd_hessians_do),
+        cmocka_unit_test(factors_can_be_stopped_at_each_panel),
         cmocka_unit_test(what_cannot_be_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "expect.h"
 #include "llava_quantize.h"
 
 #define GOLDEN LQ_TESTS "/golden/hf/"
@@ -22,13 +23,6 @@
  * in f16). The wrong one of GELU and quick-GELU costs 3e-5 and more, a bias without permutation 5e-3, other mistakes
  * 2e-3 and more. */
 static const double largest_divergence = 2e-5;
-
-static struct lq_error err;
-
-static void expect(enum lq_status status)
-{
-    if (status != LQ_OK) fail_msg("%s", err.message);
-}
 
 static void convert(const char *variant, const char *folder, struct lq_quantize_result *result)
 {

@@ -13,15 +13,9 @@
 #include <cmocka.h>
 
 #include "demo_pair.h"
+#include "expect.h"
 
 #define END 2 /* </s> */
-
-static struct lq_error err;
-
-static void expect(enum lq_status status)
-{
-    if (status != LQ_OK) fail_msg("%s", err.message);
-}
 
 struct demo {
     struct demo_pair pair;

@@ -18,6 +18,7 @@
 
 #include "answer.h"
 #include "demo_pair.h"
+#include "expect.h"
 
 #define PICTURE LQ_DEMO "/exam/00001.png"
 #define OTHER_PICTURE LQ_DEMO "/exam/00002.png"
@@ -29,19 +30,6 @@ static const double rounding = 0.05;
 
 static struct demo_pair pair;
 static struct lq_runtime *rt;
-static struct lq_error err;
-
-static void expect(enum lq_status status)
-{
-    if (status != LQ_OK) fail_msg("%s", err.message);
-}
-
-static void refuse(enum lq_status status, enum lq_status expected, const char *message)
-{
-    assert_int_equal(status, expected);
-    if (strstr(err.message, message) == NULL) fail_msg("'%s' instead of '%s'", err.message, message);
-}
-
 static int set_up(void **state)
 {
     (void)state;

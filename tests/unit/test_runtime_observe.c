@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "demo_pair.h"
+#include "expect.h"
 
 #define PICTURE LQ_DEMO "/exam/00001.png"
 enum { VOCABULARY = 512, WIDTH = 256, MOST = 256, PATCHES = 64 };
@@ -35,19 +36,6 @@ struct record {
 static struct demo_pair pair;
 static struct lq_model *model;
 static struct lq_dialogue dialogue;
-static struct lq_error err;
-
-static void expect(enum lq_status status)
-{
-    if (status != LQ_OK) fail_msg("%s", err.message);
-}
-
-static void refuse(enum lq_status status, enum lq_status expected, const char *message)
-{
-    assert_int_equal(status, expected);
-    if (strstr(err.message, message) == NULL) fail_msg("'%s' instead of '%s'", err.message, message);
-}
-
 static struct entry *entry_of(struct record *record, const char *name)
 {
     for (size_t i = 0; i < record->n; i++)

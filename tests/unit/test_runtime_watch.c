@@ -16,15 +16,10 @@
 
 #include <cmocka.h>
 
+#include "expect.h"
+
 #define PICTURE LQ_DEMO "/exam/00001.png"
 enum { MOST = 64, EXPERTS = 4, EXPERTS_USED = 2 };
-
-static struct lq_error err;
-
-static void expect(enum lq_status status)
-{
-    if (status != LQ_OK) fail_msg("%s", err.message);
-}
 
 /* ---- whole models ---- */
 

@@ -11,16 +11,10 @@
 #include <cmocka.h>
 
 #include "demo_pair.h"
+#include "expect.h"
 
 static struct demo_pair pair;
 static struct lq_dataset *data;
-static struct lq_error err;
-
-static void expect(enum lq_status status)
-{
-    if (status != LQ_OK) fail_msg("%s", err.message);
-}
-
 static int set_up(void **state)
 {
     (void)state;

@@ -25,7 +25,7 @@ struct cli_bench_job {
     int effort; /* enum lq_effort */
     bool importance, json;
     uint32_t columns, threads;
-    float seconds;
+    double seconds;
 };
 
 /* Owned. */

@@ -15,7 +15,7 @@
 struct args {
     const char *pair, *image, *question, *mmproj, *compare;
     uint32_t seed, max_tokens, threads;
-    float temperature;
+    double temperature;
     bool stock, json, quiet, verbose;
 };
 

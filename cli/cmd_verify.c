@@ -7,7 +7,7 @@
 struct args {
     const char *pair, *mmproj, *against, *against_mmproj, *sums;
     int only; /* enum lq_half, or -1 */
-    float max_error;
+    double max_error;
     uint32_t threads;
     bool all, json, quiet;
 };

@@ -23,8 +23,8 @@ enum cli_kind {
     CLI_TEXT,   /* const char * */
     CLI_LIST,   /* struct cli_list: may be given several times */
     CLI_NUMBER, /* uint32_t from `least` to `most` */
-    CLI_SIZE,   /* uint64_t bytes: a whole number above 0 and M or G, millions or thousand millions of bytes */
-    CLI_REAL,   /* float from `least` to `most` */
+    CLI_SIZE,   /* uint64_t bytes: a number above 0 and M or G, millions or thousand millions of bytes */
+    CLI_REAL,   /* double from `least` to `most` */
     CLI_CHOICE, /* int: which of the words in `argument`, "vision|language" */
     CLI_HELP,   /* prints the help text */
 };

@@ -22,7 +22,7 @@ struct cli_eval_job {
     const char *data, *images, *text, *plan, *output, *report;
     uint32_t limit, seed, window, max_tokens, threads;
     bool by_half, strict, stock, json, quiet, verbose;
-    float max_kld, min_agreement; /* bounds; CLI_NO_BOUND */
+    double max_kld, min_agreement; /* bounds; CLI_NO_BOUND */
     int64_t max_flips;
     int argc; /* as typed, for the record */
     char **argv;

@@ -10,7 +10,9 @@
 #include "job_calibrate.h"
 #include "llava_quantize/quantize.h"
 #include "plan_print.h"
+#include "planned_print.h"
 #include "report.h"
+#include "rules.h"
 
 /* What a run holds on to; all of it owned. */
 struct work {
@@ -18,14 +20,14 @@ struct work {
     struct cli_calibrated calibrated;
     struct lq_stats *stats;
     struct lq_plan *plan;
-    struct lq_plan_rule *rules;
-    char *rule_text; /* the storage behind `rules` */
+    struct cli_rules rules;
+    struct cli_planned planned;
 };
 
 static void release(struct work *w)
 {
-    free(w->rules);
-    free(w->rule_text);
+    cli_planned_release(&w->planned);
+    cli_rules_release(&w->rules);
     lq_plan_free(w->plan);
     lq_stats_free(w->stats);
     cli_calibrated_release(&w->calibrated);
@@ -55,7 +57,7 @@ static bool has_moments(const struct work *w)
 
 static enum lq_status load_stats(const struct cli_job *job, struct work *w, struct lq_error *err)
 {
-    const char *path = job->data != NULL ? w->calibrated.stats : job->stats;
+    const char *path = job->stats != NULL ? job->stats : w->calibrated.stats;
     if (path == NULL) return LQ_OK;
     enum lq_status status = lq_stats_load(&w->stats, path, err);
     if (status == LQ_OK) status = lq_stats_check(w->stats, w->model, err);
@@ -67,33 +69,19 @@ static enum lq_status load_stats(const struct cli_job *job, struct work *w, stru
     return status;
 }
 
-/* Splits "PATTERN=TYPE" at the last "=": a type holds none, a pattern may. */
-static enum lq_status split_rule(char *text, struct lq_plan_rule *rule, struct lq_error *err)
+static bool has_search(const struct cli_job *job)
 {
-    char *equals = strrchr(text, '=');
-    if (equals == NULL || equals == text || equals[1] == '\0')
-        return lq_error_set(err, LQ_ERR_USAGE, "--type %s: is not PATTERN=TYPE, such as 'vision.ffn=q5_k'", text);
-    *equals = '\0';
-    *rule = (struct lq_plan_rule){.pattern = text, .type = equals + 1};
-    return LQ_OK;
+    return cli_target_is_set(&job->target) || job->curve != NULL;
 }
 
-static enum lq_status read_rules(const struct cli_job *job, struct work *w, struct lq_error *err)
+static enum lq_status search(const struct cli_job *job, struct work *w, struct lq_error *err)
 {
-    size_t size = 1;
-    for (size_t i = 0; i < job->rules.n; i++) size += strlen(job->rules.items[i]) + 1;
-    w->rules = calloc(job->rules.n + 1, sizeof *w->rules);
-    w->rule_text = malloc(size);
-    if (w->rules == NULL || w->rule_text == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "out of memory");
-    char *text = w->rule_text;
-    for (size_t i = 0; i < job->rules.n; i++) {
-        size_t length = strlen(job->rules.items[i]) + 1;
-        memcpy(text, job->rules.items[i], length);
-        enum lq_status status = split_rule(text, &w->rules[i], err);
-        if (status != LQ_OK) return status;
-        text += length;
-    }
-    return LQ_OK;
+    struct cli_sources sources = {.model = w->model,
+                                  .stats = w->stats,
+                                  .calibrated = &w->calibrated,
+                                  .pins = w->rules.items,
+                                  .n_pins = w->rules.n};
+    return cli_target_plan(&w->planned, &w->plan, job, &sources, err);
 }
 
 static enum lq_status make_plan(const struct cli_job *job, struct work *w, struct lq_error *err)
@@ -102,12 +90,13 @@ static enum lq_status make_plan(const struct cli_job *job, struct work *w, struc
         .spec = job->spec,
         .vision = job->vision,
         .language = job->language,
-        .rules = w->rules,
-        .n_rules = job->rules.n,
+        .rules = w->rules.items,
+        .n_rules = w->rules.n,
         .stats = w->stats,
         .allow_requantize = job->allow_requantize,
         .no_padding = job->no_pad,
     };
+    if (has_search(job)) return search(job, w, err);
     if (job->plan != NULL) return lq_plan_load(&w->plan, job->plan, w->model, &request, err);
     return lq_plan_build(&w->plan, w->model, &request, err);
 }
@@ -127,6 +116,15 @@ static struct lq_quantize_options options_of(const struct cli_job *job, const st
     };
 }
 
+/* What stands in for a plan that is yet to be searched for: its files have the same names. */
+static enum lq_status make_stand_in(const struct cli_job *job, struct work *w, struct lq_error *err)
+{
+    struct lq_goal goal = cli_target_goal(&job->target);
+    enum lq_status status = lq_plan_build(&w->plan, w->model, &(struct lq_plan_request){.spec = "copy"}, err);
+    if (status == LQ_OK) lq_goal_name(&goal, w->plan->tag, sizeof w->plan->tag);
+    return status;
+}
+
 /* Before a calibration, what can be found wrong with the request without it: types that demand importance apart. */
 static enum lq_status check_request(const struct cli_job *job, struct work *w, struct lq_error *err)
 {
@@ -134,7 +132,8 @@ static enum lq_status check_request(const struct cli_job *job, struct work *w, s
     struct lq_quantize_options options = options_of(job, w);
     struct lq_quantize_file *files = NULL;
     size_t n = 0;
-    enum lq_status status = make_plan(job, w, &why);
+    if (job->planning) return LQ_OK;
+    enum lq_status status = has_search(job) ? make_stand_in(job, w, &why) : make_plan(job, w, &why);
     if (status == LQ_ERR_UNSUPPORTED) return LQ_OK;
     if (status == LQ_OK) status = lq_quantize_files(&files, &n, w->model, w->plan, &options, &why);
     for (size_t i = 0; status == LQ_OK && i < n; i++)
@@ -202,13 +201,13 @@ static enum lq_status check_plan_target(const struct cli_job *job, struct lq_err
 
 static enum lq_status prepare(const struct cli_job *job, struct work *w, struct lq_error *err)
 {
-    enum lq_status status = read_rules(job, w, err);
+    enum lq_status status = cli_rules_read(&w->rules, &job->rules, "type", err);
     if (status == LQ_OK) status = check_plan_target(job, err);
     if (status == LQ_OK) status = open_model(job, w, err);
     if (status == LQ_OK) status = calibrate(job, w, err);
     if (status == LQ_OK) status = load_stats(job, w, err);
     if (status == LQ_OK) status = make_plan(job, w, err);
-    if (status == LQ_OK && w->plan->note[0] != '\0' && !job->quiet) fprintf(stderr, "%s\n", w->plan->note);
+    if (status == LQ_OK && w->plan != NULL && w->plan->note[0] != '\0' && !job->quiet) fprintf(stderr, "%s\n", w->plan->note);
     return status;
 }
 
@@ -272,12 +271,19 @@ static enum lq_status produce(const struct cli_job *job, const struct work *w, s
     return status;
 }
 
+static enum lq_status run(const struct cli_job *job, const struct work *w, struct lq_error *err)
+{
+    if (job->planning) return cli_planned_report(job, w->model, &w->calibrated, w->plan, &w->planned, err);
+    if (cli_target_is_set(&job->target) && !job->quiet && !job->json) cli_planned_put_line(&w->planned, w->plan);
+    return job->dry_run ? show_plan(job, w, err) : produce(job, w, err);
+}
+
 int cli_job_run(const struct cli_job *job)
 {
     struct work w = {0};
     struct lq_error err = {0};
     enum lq_status status = prepare(job, &w, &err);
-    if (status == LQ_OK) status = job->dry_run ? show_plan(job, &w, &err) : produce(job, &w, &err);
+    if (status == LQ_OK) status = run(job, &w, &err);
     if (status == LQ_OK && job->save_plan != NULL) status = lq_plan_save(w.plan, job->save_plan, &err);
     release(&w);
     return status == LQ_OK ? CLI_DONE : cli_fail(&err);

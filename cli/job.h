@@ -1,4 +1,4 @@
-/* One run from an input to a written pair: what `quantize` and `convert` share.
+/* One run from an input to a written pair, or to a plan: what `quantize`, `convert` and `plan` share.
  *
  * Enters: the command line as a struct. Leaves: files, a table or JSON on stdout, an exit status.
  * Invariants: with dry_run nothing is written but the plan file asked for.
@@ -9,6 +9,7 @@
 #include "command.h"
 #include "llava_quantize/gather.h"
 #include "progress.h"
+#include "target.h"
 
 struct cli_job {
     const char *command; /* its name, for messages and JSON */
@@ -19,6 +20,9 @@ struct cli_job {
         *save_stats;                       /* what to calibrate on, how, and where to keep the result */
     struct lq_calibrate_options calibrate; /* weighting and cap, read */
     struct cli_list rules;                 /* "PATTERN=TYPE" */
+    struct cli_target target;              /* a size or a quality instead of `spec` */
+    const char *curve;                     /* `plan` alone: where the curve of sizes goes */
+    bool planning;                         /* `plan`: nothing is quantised */
     int only;                              /* enum lq_half, or -1 */
     uint32_t threads, limit, seed;
     uint64_t split_size; /* bytes; 0: one file for each half */

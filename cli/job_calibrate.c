@@ -153,11 +153,12 @@ static enum lq_status gather(struct cli_calibrated *c, const struct cli_job *job
 enum lq_status cli_calibrate_first(struct cli_calibrated *out, const struct cli_job *job, const struct lq_model *model,
                                    struct lq_error *err)
 {
+    bool needs_folder = job->stats == NULL || model->hugging_face;
     enum lq_status status = check(job, model, err);
     if (status == LQ_OK) status = load_data(out, job, err);
-    if (status == LQ_OK) status = make_folder(out, job->output, err);
+    if (status == LQ_OK && needs_folder) status = make_folder(out, job->output, err);
     if (status == LQ_OK) status = find_pair(out, job, model, err);
-    if (status != LQ_OK) return status;
+    if (status != LQ_OK || job->stats != NULL) return status;
     out->stats = job->save_stats != NULL ? strdup(job->save_stats) : join(out->folder, "statistics.gguf");
     if (out->stats == NULL) return no_memory(err);
     return gather(out, job, err);

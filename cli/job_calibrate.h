@@ -1,4 +1,5 @@
-/* Statistics of a run's own: `quantize --data` calibrates before it quantises.
+/* Statistics of a run's own: `quantize --data` and `plan --data` calibrate first. Where statistics are given as well,
+ * the data are for measuring alone.
  *
  * Enters: the command line, the model. Leaves: statistics in a hidden folder beside the output, or where --save-stats
  * says, and the pair that was run: the model itself, or F16 files made of a Hugging Face folder.
@@ -17,7 +18,7 @@
 
 /* All owned. */
 struct cli_calibrated {
-    char *folder, *stats;
+    char *folder, *stats;    /* NULL where there was no need of them */
     char *language, *mmproj; /* the pair that was run */
     struct lq_dataset *data;
     double weights[3]; /* of a token of each kind */

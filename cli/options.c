@@ -39,11 +39,15 @@ static int set_number(const struct parse *p, const struct cli_option *o, const c
 
 static int set_size(const struct parse *p, const struct cli_option *o, const char *value)
 {
-    size_t digits = strspn(value, "0123456789");
-    char unit = digits > 0 && digits <= 9 ? value[digits] : '\0';
-    uint64_t scale = unit == 'M' || unit == 'm' ? 1000000 : unit == 'G' || unit == 'g' ? 1000000000 : 0;
-    uint64_t size = strtoull(value, NULL, 10) * scale;
-    if (size == 0 || value[digits + 1] != '\0')
+    size_t digits = strspn(value, "0123456789"), places = 0;
+    const char *fraction = value + digits;
+    if (*fraction == '.') places = strspn(++fraction, "0123456789");
+    const char *unit = fraction + places;
+    uint64_t scale = *unit == 'M' || *unit == 'm' ? 1000000 : *unit == 'G' || *unit == 'g' ? 1000000000 : 0;
+    bool number = digits > 0 && digits <= 9 && (unit == value + digits || places > 0);
+    uint64_t size = number ? strtoull(value, NULL, 10) * scale : 0;
+    for (; number && fraction < unit; fraction++) size += (uint64_t)(*fraction - '0') * (scale /= 10);
+    if (size == 0 || unit[1] != '\0')
         return wrong_value(p, o, value, "a size such as 500M or 2G (millions or thousand millions of bytes)");
     *(uint64_t *)target_of(p, o->target) = size;
     return CLI_GO;
@@ -57,7 +61,7 @@ static int set_real(const struct parse *p, const struct cli_option *o, const cha
     double x = strtod(value, &end);
     bool plain = *value != '\0' && strspn(value, "0123456789.") == strlen(value) && *end == '\0';
     if (!plain || x < o->least || x > o->most) return wrong_value(p, o, value, expected);
-    *(float *)target_of(p, o->target) = (float)x;
+    *(double *)target_of(p, o->target) = x;
     return CLI_GO;
 }
 

@@ -84,7 +84,7 @@ struct lq_quantize_result {
 };
 
 /* The files that lq_quantize would write, for checks and --dry-run; free with lq_quantize_files_free. Sizes may grow
- * where weights turn out to overflow their type. Errors: LQ_ERR_USAGE (an output that is the input too, keep_split with
+ * where weights turn out to overflow their type. Without options->output they have sizes and no paths. Errors: LQ_ERR_USAGE (an output that is the input too, keep_split with
  * split_size, more than 256 files). On failure *out is untouched. */
 enum lq_status lq_quantize_files(struct lq_quantize_file **out, size_t *n, const struct lq_model *model,
                                  const struct lq_plan *plan, const struct lq_quantize_options *options,

@@ -54,6 +54,10 @@ struct lq_goal {
     double kld;     /* mean divergence of answers, nats: what was measured and two standard errors stay below it */
 };
 
+/* What a plan for it is called, in its record and in names of files: "auto-4.2G", "auto-4.5bpw", "auto-kld0.02". 32
+ * bytes hold it. */
+void lq_goal_name(const struct lq_goal *goal, char *dst, size_t size);
+
 struct lq_strategy_outcome {
     uint64_t bytes; /* of the files */
     double bpw;

@@ -109,7 +109,7 @@ static enum lq_status add_file(struct cut *cut, size_t first, size_t end, struct
 {
     if (cut->n == LQ_OUTPUT_FILES)
         return lq_error_set(err, LQ_ERR_USAGE, "%s: would be more than %d files; choose a larger split size",
-                            cut->options->output, LQ_OUTPUT_FILES);
+                            cut->model->path, LQ_OUTPUT_FILES);
     struct lq_quantize_file *files = realloc(cut->files, (cut->n + 1) * sizeof *files);
     if (files == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for the list of output files");
     cut->files = files;
@@ -169,33 +169,38 @@ static enum lq_status cut_half(struct cut *cut, struct lq_error *err)
     return add_file(cut, cut->first, cut->end, err);
 }
 
+static enum lq_status name_file(const struct cut *cut, struct lq_quantize_file *file, struct lq_error *err)
+{
+    char *path = lq_path_of_half(cut->model, cut->plan, cut->options->output, cut->half);
+    bool whole = file->count == 1;
+    if (path != NULL) file->path = whole ? strdup(path) : lq_path_of_shard(path, file->number, file->count);
+    free(path);
+    if (file->path == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for output paths");
+    return lq_path_check_not_input(cut->model, file->path, err);
+}
+
 /* Numbers, measures and names the files of one half. */
 static enum lq_status finish_half(struct cut *cut, size_t before, struct lq_error *err)
 {
     enum lq_status status = LQ_OK;
     uint32_t count = (uint32_t)(cut->n - before);
-    char *path = lq_path_of_half(cut->model, cut->plan, cut->options->output, cut->half);
-    if (path == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for output paths");
     for (uint32_t i = 0; i < count && status == LQ_OK; i++) {
         struct lq_quantize_file *file = &cut->files[before + i];
         file->number = i + 1;
         file->count = count;
-        file->path = count == 1 ? strdup(path) : lq_path_of_shard(path, i + 1, count);
-        status = file->path == NULL ? lq_error_set(err, LQ_ERR_MEMORY, "no memory for output paths")
-                                    : lq_path_check_not_input(cut->model, file->path, err);
+        if (cut->options->output != NULL) status = name_file(cut, file, err);
         if (status == LQ_OK) status = measure(cut, file, err);
     }
-    free(path);
     return status;
 }
 
 static enum lq_status check_options(const struct lq_quantize_options *options, struct lq_error *err)
 {
     struct lq_shard_name name;
-    if (*options->output == '\0') return lq_error_set(err, LQ_ERR_USAGE, "the output path is empty");
+    if (options->output != NULL && *options->output == '\0') return lq_error_set(err, LQ_ERR_USAGE, "the output path is empty");
     if (options->keep_split && options->split_size > 0)
         return lq_error_set(err, LQ_ERR_USAGE, "keeping the input's split and a split size contradict each other");
-    if (lq_name_shard(options->output, &name))
+    if (options->output != NULL && lq_name_shard(options->output, &name))
         return lq_error_set(err, LQ_ERR_USAGE, "%s: the name of a shard; leave out its numbers", options->output);
     return LQ_OK;
 }

@@ -232,7 +232,7 @@ class Refused(Split):
                               (["--split-size", "0G"], f"--split-size: '0G' {size}"),
                               (["--split-size", "-1G"], f"--split-size: '-1G' {size}"),
                               (["--split-size", "2GB"], f"--split-size: '2GB' {size}"),
-                              (["--split-size", "1.5G"], f"--split-size: '1.5G' {size}"),
+                              (["--split-size", "1.G"], f"--split-size: '1.G' {size}"),
                               (["--split-size", "9999999999G"], f"--split-size: '9999999999G' {size}"),
                               (["--split-size", "2G", "--keep-split"],
                                "--keep-split and --split-size contradict each other")):

@@ -1,0 +1,32 @@
+/* What a search holds from its opening on: what the rooms' parts pass to one another.
+ *
+ * lq_strategy_open fills it in this order: menu and groups, a trial where something can be measured, the survey's
+ * errors and sensitivities, the rehearsal. Planning changes the groups' factors and what is rehearsed, both of which
+ * begin anew with each plan.
+ */
+#ifndef LQ_STRATEGY_SEARCHING_H
+#define LQ_STRATEGY_SEARCHING_H
+
+#include "base/meter.h"
+#include "quantize/matrix.h"
+#include "strategy/groups.h"
+#include "strategy/trial.h"
+
+struct lq_rehearsal;
+
+struct lq_strategy {
+    struct lq_strategy_options options;
+    struct lq_menu menu;
+    struct lq_groups groups;
+    struct lq_trial *trial; /* NULL: nothing can be measured */
+    struct lq_rehearsal *rehearsal; /* NULL as `trial` */
+    struct lq_meter meter;
+    struct lq_strategy_facts facts; /* but for what the trial counts */
+};
+
+/* A tensor's matrix as the plan will be quantised; errors from a sample of rows. */
+struct lq_matrix_terms lq_strategy_terms(const struct lq_strategy *strategy, const struct lq_tensor *tensor);
+/* LQ_ERR_CANCELLED where the hook says so; else tells it that `what` is in hand. */
+enum lq_status lq_strategy_step(struct lq_strategy *strategy, const char *what, uint64_t steps, struct lq_error *err);
+
+#endif

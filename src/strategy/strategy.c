@@ -1,0 +1,255 @@
+#include "llava_quantize/strategy.h"
+
+#include "strategy/fit.h"
+#include "strategy/judged.h"
+#include "strategy/reach.h"
+#include "strategy/rehearsal.h"
+#include "strategy/survey.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SAMPLE_ROWS = 256, RECORDS = 48 };
+static const double most_bpw = 8.5; /* of the curve: where q8_0 is */
+
+struct lq_matrix_terms lq_strategy_terms(const struct lq_strategy *s, const struct lq_tensor *tensor)
+{
+    return (struct lq_matrix_terms){.model = s->options.model,
+                                    .tensor = tensor,
+                                    .stats = s->options.stats,
+                                    .method = s->options.method,
+                                    .effort = s->options.effort,
+                                    .rows = SAMPLE_ROWS,
+                                    .threads = s->options.threads,
+                                    .hooks = s->options.hooks};
+}
+
+enum lq_status lq_strategy_step(struct lq_strategy *s, const char *what, uint64_t steps, struct lq_error *err)
+{
+    lq_meter_add(&s->meter, what, steps);
+    return lq_meter_check(&s->meter, err);
+}
+
+static bool can_measure(const struct lq_strategy_options *o)
+{
+    return o->effort != LQ_EFFORT_FAST && o->data != NULL && o->language != NULL && o->mmproj != NULL;
+}
+
+static enum lq_status open_trial(struct lq_strategy *s, struct lq_error *err)
+{
+    const struct lq_strategy_options *o = &s->options;
+    if (!can_measure(o)) return LQ_OK;
+    struct lq_trial_options trial = {
+        .pair = {.language = o->language, .mmproj = o->mmproj, .threads = o->threads, .hooks = o->hooks},
+        .data = o->data,
+        .limit = o->effort == LQ_EFFORT_BEST ? 0 : RECORDS,
+        .memory = o->memory};
+    return lq_trial_open(&s->trial, &trial, err);
+}
+
+static void set_facts(struct lq_strategy *s, const struct lq_fit_bounds *bounds)
+{
+    struct lq_strategy_facts *f = &s->facts;
+    f->smallest = bounds->smallest;
+    f->original = bounds->original;
+    f->groups = s->groups.n;
+    f->power = s->menu.power;
+    for (size_t i = 0; i < s->menu.n; i++) {
+        if (!s->menu.items[i].quantised) continue;
+        f->tensors++;
+        f->choices += s->menu.items[i].n;
+    }
+}
+
+static enum lq_status open_search(struct lq_strategy *s, struct lq_error *err)
+{
+    struct lq_fit_bounds bounds;
+    enum lq_status status = lq_menu_open(&s->menu, &s->options, err);
+    if (status == LQ_OK)
+        status = lq_groups_build(&s->groups, &s->menu, s->options.effort == LQ_EFFORT_BEST, err);
+    if (status == LQ_OK) status = open_trial(s, err);
+    if (status != LQ_OK) return status;
+    s->meter.total = lq_survey_steps(s);
+    status = lq_survey_run(s, err);
+    if (status == LQ_OK && s->trial != NULL) status = lq_rehearsal_open(&s->rehearsal, s, err);
+    if (status == LQ_OK) status = lq_fit_bounds(&bounds, s, err);
+    if (status == LQ_OK) set_facts(s, &bounds);
+    return status;
+}
+
+enum lq_status lq_strategy_open(struct lq_strategy **out, const struct lq_strategy_options *options,
+                                struct lq_error *err)
+{
+    struct lq_strategy *s = calloc(1, sizeof *s);
+    if (s == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for a strategy", options->model->path);
+    s->options = *options;
+    lq_meter_init(&s->meter, options->hooks, 0);
+    s->meter.counted = true;
+    enum lq_status status = open_search(s, err);
+    if (status == LQ_OK) *out = s;
+    else lq_strategy_free(s);
+    return status;
+}
+
+void lq_strategy_free(struct lq_strategy *s)
+{
+    if (s == NULL) return;
+    lq_rehearsal_free(s->rehearsal);
+    lq_trial_free(s->trial);
+    lq_groups_release(&s->groups);
+    lq_menu_release(&s->menu);
+    lq_meter_release(&s->meter);
+    free(s);
+}
+
+struct lq_strategy_facts lq_strategy_facts(const struct lq_strategy *s)
+{
+    struct lq_strategy_facts f = s->facts;
+    f.seconds = lq_meter_seconds(&s->meter);
+    if (s->trial == NULL) return f;
+    struct lq_trial_cost cost = lq_trial_cost(s->trial);
+    f.records = cost.records;
+    f.pictures = cost.pictures;
+    f.tokens = cost.tokens;
+    f.answer_tokens = cost.answer_tokens;
+    f.measurements = cost.measurements;
+    f.picture_seconds = cost.picture_seconds;
+    f.token_seconds = cost.token_seconds;
+    return f;
+}
+
+void lq_goal_name(const struct lq_goal *goal, char *dst, size_t size)
+{
+    double bytes = (double)goal->bytes;
+    if (goal->kld > 0) snprintf(dst, size, "auto-kld%.4g", goal->kld);
+    else if (goal->bpw > 0) snprintf(dst, size, "auto-%.4gbpw", goal->bpw);
+    else snprintf(dst, size, "auto-%.4g%s", bytes / (bytes >= 1e9 ? 1e9 : 1e6), bytes >= 1e9 ? "G" : "M");
+}
+
+/* A plan under way. */
+struct planning {
+    struct lq_strategy *strategy;
+    const struct lq_goal *goal;
+    char name[32];
+    struct lq_size size;
+    struct lq_pick pick;
+    struct lq_measured measured;
+    struct lq_strategy_outcome outcome;
+};
+
+static enum lq_status find_for_size(struct planning *p, struct lq_error *err)
+{
+    struct lq_strategy *s = p->strategy;
+    struct lq_fit_bounds bounds;
+    enum lq_status status = lq_fit_bounds(&bounds, s, err);
+    if (status != LQ_OK) return status;
+    p->size = (struct lq_size){.bytes = p->goal->bytes};
+    if (p->goal->bpw > 0)
+        p->size = (struct lq_size){.bytes = (uint64_t)(p->goal->bpw * (double)bounds.weights / 8), .data = true};
+    status = lq_fit(&p->pick, s, &p->size, p->name, err);
+    if (status != LQ_OK || s->trial == NULL) return status;
+    s->meter.total += 1 + lq_repair_steps(s);
+    status = lq_repair_measure(&p->measured, s, &p->pick, &p->size, err);
+    if (status != LQ_OK) return status;
+    p->outcome.first = p->measured.divergence.mean;
+    return lq_repair_run(s, &p->pick, &p->measured, &p->size, &p->outcome, err);
+}
+
+static enum lq_status find_for_divergence(struct planning *p, struct lq_error *err)
+{
+    struct lq_strategy *s = p->strategy;
+    if (s->trial == NULL)
+        return lq_error_set(err, LQ_ERR_USAGE,
+                            "%s: a divergence is reached by measuring, which needs data and another effort than fast",
+                            s->options.model->path);
+    s->meter.total += lq_reach_steps();
+    enum lq_status status = lq_reach(&p->pick, &p->measured, &p->size, s, p->goal->kld, p->name, err);
+    if (status == LQ_OK) p->outcome.first = p->measured.divergence.mean;
+    return status;
+}
+
+/* The additive model's own estimate, before anything corrected it. */
+static double estimate(const struct lq_strategy *s, const struct lq_pick *pick)
+{
+    double sum = 0;
+    if (s->trial == NULL) return NAN;
+    for (size_t i = 0; i < s->menu.n; i++)
+        sum += lq_menu_cost(&s->menu, i, pick->offers[i]) / s->menu.items[i].factor;
+    return sum;
+}
+
+static void set_outcome(struct planning *p)
+{
+    bool measured = p->strategy->trial != NULL;
+    struct lq_strategy_outcome *o = &p->outcome;
+    o->bytes = p->pick.bytes;
+    o->bpw = p->pick.bpw;
+    o->estimate = estimate(p->strategy, &p->pick);
+    o->bound = measured ? p->pick.bound : NAN;
+    o->measured = measured ? p->measured.divergence.mean : NAN;
+    o->error = measured ? p->measured.divergence.error : NAN;
+    if (!measured) o->first = NAN;
+}
+
+static void forget_corrections(struct lq_strategy *s)
+{
+    for (size_t i = 0; i < s->menu.n; i++) s->menu.items[i].factor = 1;
+}
+
+enum lq_status lq_strategy_plan(struct lq_strategy *s, const struct lq_goal *goal, struct lq_plan **out,
+                                struct lq_strategy_outcome *outcome, struct lq_error *err)
+{
+    struct planning p = {.strategy = s, .goal = goal};
+    struct lq_plan *plan = NULL;
+    lq_goal_name(goal, p.name, sizeof p.name);
+    forget_corrections(s);
+    enum lq_status status = goal->kld > 0 ? find_for_divergence(&p, err) : find_for_size(&p, err);
+    if (status == LQ_OK) status = lq_pick_plan(&plan, s, &p.pick, err);
+    if (status == LQ_OK) {
+        lq_judged_set(plan, s, &p.pick);
+        set_outcome(&p);
+        *out = plan;
+        *outcome = p.outcome;
+    }
+    lq_pick_release(&p.pick);
+    lq_measured_release(&p.measured);
+    return status;
+}
+
+static enum lq_status find_point(struct lq_strategy *s, uint64_t bytes, struct lq_curve_point *point,
+                                 struct lq_error *err)
+{
+    const struct lq_size size = {.bytes = bytes, .data = true};
+    struct lq_pick pick = {0};
+    struct lq_measured measured = {0};
+    enum lq_status status = lq_fit(&pick, s, &size, "auto", err);
+    if (status == LQ_OK && s->trial != NULL) status = lq_repair_measure(&measured, s, &pick, &size, err);
+    if (status == LQ_OK)
+        *point = (struct lq_curve_point){.bytes = pick.bytes,
+                                         .bpw = pick.bpw,
+                                         .estimate = estimate(s, &pick),
+                                         .measured = s->trial != NULL ? measured.divergence.mean : NAN,
+                                         .error = s->trial != NULL ? measured.divergence.error : NAN};
+    lq_pick_release(&pick);
+    lq_measured_release(&measured);
+    return status;
+}
+
+enum lq_status lq_strategy_curve(struct lq_strategy *s, struct lq_curve_point *points, size_t n, struct lq_error *err)
+{
+    struct lq_fit_bounds b;
+    forget_corrections(s);
+    enum lq_status status = lq_fit_bounds(&b, s, err);
+    if (status != LQ_OK) return status;
+    double first = (double)b.smallest_data, last = fmin((double)b.largest_data, (double)b.weights * most_bpw / 8);
+    if (last < first) last = first;
+    if (s->trial != NULL) s->meter.total += n;
+    for (size_t i = 0; i < n && status == LQ_OK; i++) {
+        double share = n > 1 ? (double)i / (double)(n - 1) : 1;
+        uint64_t bytes = (uint64_t)(first * pow(last / first, share));
+        status = find_point(s, bytes > b.smallest_data ? bytes : b.smallest_data, &points[i], err);
+    }
+    return status;
+}

@@ -33,6 +33,7 @@ static const struct cli_option options[] = {
      "give a type to all tensors whose name matches PATTERN, an extended regular expression, or "
      "whose role is or begins with it, such as vision.ffn=q5_k; may be repeated, the last match wins",
      CLI_LIST, AT(rules), 0, 0},
+    CLI_TARGET_OPTIONS(AT(target)),
     {"vision", 0, "SPEC", "bits, type or recipe of the vision half", CLI_TEXT, AT(vision), 0, 0},
     {"language", 0, "SPEC", "bits, type or recipe of the language half", CLI_TEXT, AT(language), 0, 0},
     {"stats", 's', "FILE",
@@ -118,8 +119,11 @@ static int check_statistics(struct cli_job *job)
 {
     bool calibrates = job->text != NULL || job->weighting != NULL || job->cap != NULL || job->save_stats != NULL ||
                       job->limit > 0 || job->seed > 0;
-    if (job->data != NULL && job->stats != NULL)
+    bool measures = cli_target_is_set(&job->target);
+    if (job->data != NULL && job->stats != NULL && !measures)
         return cli_wrong_use("quantize", "--data and --stats contradict each other");
+    if (job->data != NULL && job->stats != NULL && job->sequential)
+        return cli_wrong_use("quantize", "--sequential calibrates as it goes: it goes with no --stats");
     if (job->data == NULL && calibrates)
         return cli_wrong_use(
             "quantize",
@@ -141,6 +145,22 @@ static int check_statistics(struct cli_job *job)
     return cli_weighting_parse(&job->calibrate, "quantize", job->weighting, job->cap);
 }
 
+static int check_target(const struct cli_job *job)
+{
+    bool types = job->spec != NULL || job->vision != NULL || job->language != NULL || job->plan != NULL;
+    bool limits = job->target.types != NULL || job->target.device != NULL || job->target.most.n > 0;
+    bool set = cli_target_is_set(&job->target);
+    if (set && types)
+        return cli_wrong_use("quantize", "--target-size, --target-bpw and --max-kld choose all types: they go with no "
+                                         "recipe, --vision, --language or --plan");
+    if (limits && !set)
+        return cli_wrong_use("quantize", "--types, --only-fast-on and --max-type say what to choose from: give "
+                                         "--target-size, --target-bpw or --max-kld");
+    if (set && job->only >= 0)
+        return cli_wrong_use("quantize", "a target is for both halves, and --only leaves one out");
+    return cli_target_check(&job->target, "quantize");
+}
+
 static int check(struct cli_job *job)
 {
     bool spec = job->spec != NULL || job->vision != NULL || job->language != NULL || job->rules.n > 0;
@@ -149,6 +169,8 @@ static int check(struct cli_job *job)
             "quantize", "--plan gives every tensor its type: it goes with no recipe, --vision, --language or --type");
     if (job->plan != NULL && job->no_pad)
         return cli_wrong_use("quantize", "--plan gives every tensor its shape: it goes with no --no-pad");
+    int status = check_target(job);
+    if (status != CLI_GO) return status;
     if (job->keep_split && job->split_size > 0)
         return cli_wrong_use("quantize", "--keep-split and --split-size contradict each other");
     if (job->quiet && job->verbose) return cli_wrong_use("quantize", "--quiet and --verbose contradict each other");
@@ -162,6 +184,7 @@ static int run(int argc, char **argv)
     if (status == CLI_GO) status = check(&job);
     if (status == CLI_GO) status = cli_job_run(&job);
     free(job.rules.items);
+    free(job.target.most.items);
     return status;
 }
 
@@ -173,6 +196,7 @@ const struct cli_command cli_quantize = {
     .details = put_details,
     .example = "llava-quantize quantize demo/model out\n"
                "llava-quantize demo/model out-q4.gguf q4_k --type language.output=q8_0\n"
-               "llava-quantize demo/model out-3 3 --data demo/calibration.json --limit 16",
+               "llava-quantize demo/model out-3 3 --data demo/calibration.json --limit 16\n"
+               "llava-quantize quantize demo/model out-auto --target-bpw 4.5 --effort fast",
     .run = run,
 };

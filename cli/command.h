@@ -70,7 +70,7 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_ask, cli_bench, cli_calibrate, cli_compare, cli_convert, cli_eval, cli_help,
-    cli_inspect, cli_quantize, cli_report, cli_verify, cli_version;
+    cli_inspect, cli_plan, cli_quantize, cli_report, cli_verify, cli_version;
 
 /* All commands in alphabetical order; NULL behind the last. */
 const struct cli_command *cli_command_at(size_t i);

@@ -5,8 +5,8 @@
 #include "suggest.h"
 
 static const struct cli_command *const commands[] = {
-    &cli_ask,     &cli_bench,    &cli_calibrate, &cli_compare, &cli_convert, &cli_eval, &cli_help,
-    &cli_inspect, &cli_quantize, &cli_report,    &cli_verify,  &cli_version, NULL};
+    &cli_ask,     &cli_bench, &cli_calibrate, &cli_compare, &cli_convert, &cli_eval,    &cli_help,
+    &cli_inspect, &cli_plan,  &cli_quantize,  &cli_report,  &cli_verify,  &cli_version, NULL};
 
 const struct cli_command *cli_command_at(size_t i)
 {

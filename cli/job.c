@@ -207,7 +207,8 @@ static enum lq_status prepare(const struct cli_job *job, struct work *w, struct 
     if (status == LQ_OK) status = calibrate(job, w, err);
     if (status == LQ_OK) status = load_stats(job, w, err);
     if (status == LQ_OK) status = make_plan(job, w, err);
-    if (status == LQ_OK && w->plan != NULL && w->plan->note[0] != '\0' && !job->quiet) fprintf(stderr, "%s\n", w->plan->note);
+    if (status == LQ_OK && w->plan != NULL && w->plan->note[0] != '\0' && !job->quiet)
+        fprintf(stderr, "%s\n", w->plan->note);
     return status;
 }
 
@@ -273,7 +274,7 @@ static enum lq_status produce(const struct cli_job *job, const struct work *w, s
 
 static enum lq_status run(const struct cli_job *job, const struct work *w, struct lq_error *err)
 {
-    if (job->planning) return cli_planned_report(job, w->model, &w->calibrated, w->plan, &w->planned, err);
+    if (job->planning) return cli_planned_report(job, w->model, w->plan, &w->planned, err);
     if (cli_target_is_set(&job->target) && !job->quiet && !job->json) cli_planned_put_line(&w->planned, w->plan);
     return job->dry_run ? show_plan(job, w, err) : produce(job, w, err);
 }

@@ -80,6 +80,7 @@ static enum lq_status search(struct cli_planned *planned, struct lq_plan **plan,
         planned->curve = calloc(CURVE_POINTS, sizeof *planned->curve);
         status = planned->curve == NULL ? lq_error_set(err, LQ_ERR_MEMORY, "out of memory")
                                         : lq_strategy_curve(strategy, planned->curve, planned->n_curve, err);
+        if (status == LQ_OK) status = lq_strategy_curve_save(strategy, planned->curve, CURVE_POINTS, job->curve, err);
     }
     planned->facts = lq_strategy_facts(strategy);
     return status;

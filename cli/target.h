@@ -59,7 +59,7 @@ void cli_planned_release(struct cli_planned *planned);
 /* What a search stands on, all borrowed. */
 struct cli_sources {
     const struct lq_model *model;
-    const struct lq_stats *stats;             /* may be NULL */
+    const struct lq_stats *stats;            /* may be NULL */
     const struct cli_calibrated *calibrated; /* the pair and the data, where there are any */
     const struct lq_plan_rule *pins;
     size_t n_pins;

@@ -61,26 +61,26 @@ void lq_goal_name(const struct lq_goal *goal, char *dst, size_t size);
 struct lq_strategy_outcome {
     uint64_t bytes; /* of the files */
     double bpw;
-    double estimate;           /* divergence by the additive model; NaN where no sensitivity was measured */
-    double measured, error;    /* of the plan itself, and its standard error; NaN where nothing was measured */
-    double bound;              /* the additive model's optimum is not below it; NaN as `estimate` */
-    double first;              /* measured before any swaps */
+    double estimate;            /* divergence by the additive model; NaN where no sensitivity was measured */
+    double measured, error;     /* of the plan itself, and its standard error; NaN where nothing was measured */
+    double bound;               /* the additive model's optimum is not below it; NaN as `estimate` */
+    double first;               /* measured before any swaps */
     unsigned swaps, neighbours; /* made after measuring, of so many that were measured */
 };
 
 /* What is known once the strategy is open; the last four grow with each plan. */
 struct lq_strategy_facts {
-    size_t tensors, choices, groups;          /* to be chosen for, types offered in all, measured together */
-    size_t known;                             /* groups whose sensitivity an earlier run had measured */
-    uint64_t smallest, original;              /* bytes of the files */
-    double power;                             /* of the error, in the additive model */
-    size_t checks;                            /* groups measured at a second type ... */
-    double ratio, ratio_low, ratio_high;      /* ... and measured / predicted: geometric mean, range */
-    size_t records, pictures, tokens;         /* of one measurement; tokens: pictures' and text's */
-    size_t answer_tokens;                     /* of those, what the divergence is a mean of */
-    uint64_t measurements;                    /* forward passes of all records */
-    double picture_seconds, token_seconds;    /* spent on them */
-    double seconds;                           /* since the beginning, of opening and planning */
+    size_t tensors, choices, groups;       /* to be chosen for, types offered in all, measured together */
+    size_t known;                          /* groups whose sensitivity an earlier run had measured */
+    uint64_t smallest, original;           /* bytes of the files */
+    double power;                          /* of the error, in the additive model */
+    size_t checks;                         /* groups measured at a second type ... */
+    double ratio, ratio_low, ratio_high;   /* ... and measured / predicted: geometric mean, range */
+    size_t records, pictures, tokens;      /* of one measurement; tokens: pictures' and text's */
+    size_t answer_tokens;                  /* of those, what the divergence is a mean of */
+    uint64_t measurements;                 /* forward passes of all records */
+    double picture_seconds, token_seconds; /* spent on them */
+    double seconds;                        /* since the beginning, of opening and planning */
 };
 
 /* Errors: those of the choices (limits that contradict each other), of reading and encoding, of the runtime. On failure
@@ -96,13 +96,16 @@ enum lq_status lq_strategy_plan(struct lq_strategy *strategy, const struct lq_go
 
 /* One point of the curve: the best plan of a size. */
 struct lq_curve_point {
-    uint64_t bytes; /* of its files */
+    uint64_t bytes;                        /* of its files */
     double bpw, estimate, measured, error; /* as in struct lq_strategy_outcome */
 };
 /* The best plans at `n` sizes, evenly spread (by their logarithm) from the smallest possible to about 8.5 bits per
  * weight; measured where that is possible, each without swaps. `points` holds n. */
 enum lq_status lq_strategy_curve(struct lq_strategy *strategy, struct lq_curve_point *points, size_t n,
                                  struct lq_error *err);
+/* Writes it as JSON (docs/output.md), whole or not at all. Errors: LQ_ERR_IO, LQ_ERR_MEMORY. */
+enum lq_status lq_strategy_curve_save(const struct lq_strategy *strategy, const struct lq_curve_point *points, size_t n,
+                                      const char *path, struct lq_error *err);
 
 #ifdef __cplusplus
 }

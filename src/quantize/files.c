@@ -197,7 +197,8 @@ static enum lq_status finish_half(struct cut *cut, size_t before, struct lq_erro
 static enum lq_status check_options(const struct lq_quantize_options *options, struct lq_error *err)
 {
     struct lq_shard_name name;
-    if (options->output != NULL && *options->output == '\0') return lq_error_set(err, LQ_ERR_USAGE, "the output path is empty");
+    if (options->output != NULL && *options->output == '\0')
+        return lq_error_set(err, LQ_ERR_USAGE, "the output path is empty");
     if (options->keep_split && options->split_size > 0)
         return lq_error_set(err, LQ_ERR_USAGE, "keeping the input's split and a split size contradict each other");
     if (options->output != NULL && lq_name_shard(options->output, &name))

@@ -102,8 +102,7 @@ enum lq_status lq_pick_plan(struct lq_plan **out, const struct lq_strategy *s, c
     struct lq_plan *plan = NULL;
     enum lq_status status = lq_plan_new(&plan, s->options.model, err);
     if (status != LQ_OK) return status;
-    for (size_t i = 0; i < plan->n_entries; i++)
-        plan->entries[i] = *s->menu.items[i].offers[pick->offers[i]].entry;
+    for (size_t i = 0; i < plan->n_entries; i++) plan->entries[i] = *s->menu.items[i].offers[pick->offers[i]].entry;
     for (int h = 0; h < LQ_HALVES; h++) plan->file_type[h] = lq_plan_file_type(plan, (enum lq_half)h);
     snprintf(plan->recipe, sizeof plan->recipe, "%s", pick->name);
     snprintf(plan->tag, sizeof plan->tag, "%s", pick->name);
@@ -145,7 +144,7 @@ enum lq_status lq_fit_bounds(struct lq_fit_bounds *out, struct lq_strategy *s, s
     struct lq_plan *plan = NULL;
     struct lq_pick pick = {.name = "auto", .offers = calloc(s->menu.n + 1, sizeof *pick.offers)};
     if (pick.offers == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu choices", s->menu.n);
-    enum lq_status status = lq_plan_new(&plan, s->options.model, err);
+    enum lq_status status = lq_plan_build(&plan, s->options.model, &(struct lq_plan_request){.spec = "copy"}, err);
     if (status == LQ_OK) status = files_of(&b.original, s, plan, err);
     for (size_t i = 0; status == LQ_OK && i < plan->n_entries; i++) {
         const struct lq_plan_entry *written = s->menu.items[i].offers[0].entry;
@@ -203,7 +202,7 @@ static enum lq_status refuse_small(const struct lq_strategy *s, const struct lq_
     snprintf(least, sizeof least, size->data ? "%.4g" : "%.0f",
              size->data ? (double)bounds->smallest_data * bits : (double)bounds->smallest);
     return lq_error_set(err, LQ_ERR_USAGE,
-                        "%s: %s are asked for, and the smallest possible is %s: most of it is held by %s",
+                        "%s: %s are asked for, and the smallest possible is %s; the largest there are %s",
                         s->options.model->path, wanted, least, names);
 }
 
@@ -217,8 +216,7 @@ static enum lq_status check_size(struct lq_strategy *s, const struct lq_size *si
     if (size->data)
         return lq_error_set(err, LQ_ERR_USAGE, "%s: more bits per weight are asked for than the original has, %.4g",
                             s->options.model->path, 8 * (double)b.original_data / (double)b.weights);
-    return lq_error_set(err, LQ_ERR_USAGE,
-                        "%s: %" PRIu64 " bytes are asked for, more than the original's %" PRIu64,
+    return lq_error_set(err, LQ_ERR_USAGE, "%s: %" PRIu64 " bytes are asked for, more than the original's %" PRIu64,
                         s->options.model->path, size->bytes, b.original);
 }
 
@@ -263,8 +261,8 @@ enum lq_status lq_fit(struct lq_pick *out, struct lq_strategy *s, const struct l
     if (status == LQ_OK && (pick.offers = calloc(s->menu.n + 1, sizeof *pick.offers)) == NULL)
         status = lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu choices", s->menu.n);
     if (status == LQ_OK)
-        status = size->data ? allocate(&pick, s, &table, size->bytes, err)
-                            : fit_files(&pick, s, &table, size->bytes, err);
+        status =
+            size->data ? allocate(&pick, s, &table, size->bytes, err) : fit_files(&pick, s, &table, size->bytes, err);
     table_release(&table);
     if (status == LQ_OK) *out = pick;
     else lq_pick_release(&pick);

@@ -20,9 +20,9 @@ struct lq_size {
 };
 
 struct lq_pick {
-    size_t *offers; /* of each item of the menu; owned */
+    size_t *offers;   /* of each item of the menu; owned */
     const char *name; /* of the recipe and for files; borrowed */
-    uint64_t bytes; /* of the files */
+    uint64_t bytes;   /* of the files */
     double bpw;
     double cost, bound; /* by the additive model */
 };
@@ -39,6 +39,10 @@ enum lq_status lq_fit_bounds(struct lq_fit_bounds *out, struct lq_strategy *stra
 enum lq_status lq_fit(struct lq_pick *out, struct lq_strategy *strategy, const struct lq_size *size, const char *name,
                       struct lq_error *err);
 void lq_pick_release(struct lq_pick *pick);
+/* What the additive model itself says that a pick costs, before anything corrected it; NaN where nothing was measured. */
+double lq_strategy_estimate(const struct lq_strategy *strategy, const struct lq_pick *pick);
+/* Forgets what was measured around earlier plans. */
+void lq_strategy_forget(struct lq_strategy *strategy);
 /* The plan of a pick, without judgements. */
 enum lq_status lq_pick_plan(struct lq_plan **out, const struct lq_strategy *strategy, const struct lq_pick *pick,
                             struct lq_error *err);

@@ -22,7 +22,8 @@ static enum lq_status set_items(struct lq_menu *menu, struct lq_error *err)
     struct lq_offer *offer = menu->offers;
     for (size_t i = 0; i < menu->n; i++) {
         const struct lq_choices_item *from = &menu->choices.items[i];
-        menu->items[i] = (struct lq_menu_item){.tensor = from->tensor, .offers = offer, .n = from->n, .sensitivity = 1, .factor = 1};
+        menu->items[i] =
+            (struct lq_menu_item){.tensor = from->tensor, .offers = offer, .n = from->n, .sensitivity = 1, .factor = 1};
         for (size_t k = 0; k < from->n; k++, offer++) {
             offer->entry = &from->entries[k];
             menu->items[i].quantised |= !lq_menu_copies(offer->entry);

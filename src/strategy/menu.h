@@ -26,7 +26,7 @@ struct lq_menu_item {
     struct lq_offer *offers;
     size_t n;
     double sensitivity;
-    double factor; /* what was measured around a plan corrects it by; else 1 */
+    double factor;  /* what was measured around a plan corrects it by; else 1 */
     bool quantised; /* some offer is more than a copy */
 };
 

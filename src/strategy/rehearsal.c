@@ -71,8 +71,7 @@ static enum lq_status encode(struct lq_rehearsal *r, size_t i, size_t offer, str
     struct lq_matrix *matrix = NULL;
     struct lq_matrix_terms terms = lq_strategy_terms(r->strategy, item->tensor);
     status = lq_matrix_open(&matrix, &terms, err);
-    if (status == LQ_OK)
-        status = lq_coded_make(&part->coded, matrix, item->tensor, entry->type, entry->ne[0], err);
+    if (status == LQ_OK) status = lq_coded_make(&part->coded, matrix, item->tensor, entry->type, entry->ne[0], err);
     lq_matrix_free(matrix);
     part->offer = offer;
     return status == LQ_ERR_UNSUPPORTED ? refuse(item, offer, status) : status;

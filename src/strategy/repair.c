@@ -61,8 +61,8 @@ enum lq_status lq_repair_measure(struct lq_measured *out, struct lq_strategy *s,
     while (status == LQ_ERR_UNSUPPORTED) {
         status = lq_strategy_step(s, "the whole plan", 1, err);
         if (status == LQ_OK)
-            status = lq_rehearsal_measure(s->rehearsal, pick->offers, NULL, &measured.divergence, measured.by_record,
-                                          err);
+            status =
+                lq_rehearsal_measure(s->rehearsal, pick->offers, NULL, &measured.divergence, measured.by_record, err);
         if (status != LQ_ERR_UNSUPPORTED) break;
         struct lq_pick other = {0};
         enum lq_status fitted = lq_fit(&other, s, size, pick->name, err);
@@ -131,8 +131,7 @@ static enum lq_status correct_kind(struct lq_strategy *s, const struct lq_pick *
     enum lq_status status = lq_strategy_step(s, kind, 1, err);
     if (status != LQ_OK || cost <= 0) return status;
     status = lq_rehearsal_measure(s->rehearsal, pick->offers, marked, &rest, NULL, err);
-    if (status == LQ_OK)
-        scale(s, marked, fmin(fmax((whole - rest.mean) / cost, 1 / largest_factor), largest_factor));
+    if (status == LQ_OK) scale(s, marked, fmin(fmax((whole - rest.mean) / cost, 1 / largest_factor), largest_factor));
     return status;
 }
 

@@ -18,7 +18,7 @@ struct lq_strategy {
     struct lq_strategy_options options;
     struct lq_menu menu;
     struct lq_groups groups;
-    struct lq_trial *trial; /* NULL: nothing can be measured */
+    struct lq_trial *trial;         /* NULL: nothing can be measured */
     struct lq_rehearsal *rehearsal; /* NULL as `trial` */
     struct lq_meter meter;
     struct lq_strategy_facts facts; /* but for what the trial counts */

@@ -12,7 +12,6 @@
 #include <string.h>
 
 enum { SAMPLE_ROWS = 256, RECORDS = 48 };
-static const double most_bpw = 8.5; /* of the curve: where q8_0 is */
 
 struct lq_matrix_terms lq_strategy_terms(const struct lq_strategy *s, const struct lq_tensor *tensor)
 {
@@ -67,8 +66,7 @@ static enum lq_status open_search(struct lq_strategy *s, struct lq_error *err)
 {
     struct lq_fit_bounds bounds;
     enum lq_status status = lq_menu_open(&s->menu, &s->options, err);
-    if (status == LQ_OK)
-        status = lq_groups_build(&s->groups, &s->menu, s->options.effort == LQ_EFFORT_BEST, err);
+    if (status == LQ_OK) status = lq_groups_build(&s->groups, &s->menu, s->options.effort == LQ_EFFORT_BEST, err);
     if (status == LQ_OK) status = open_trial(s, err);
     if (status != LQ_OK) return status;
     s->meter.total = lq_survey_steps(s);
@@ -170,13 +168,11 @@ static enum lq_status find_for_divergence(struct planning *p, struct lq_error *e
     return status;
 }
 
-/* The additive model's own estimate, before anything corrected it. */
-static double estimate(const struct lq_strategy *s, const struct lq_pick *pick)
+double lq_strategy_estimate(const struct lq_strategy *s, const struct lq_pick *pick)
 {
     double sum = 0;
     if (s->trial == NULL) return NAN;
-    for (size_t i = 0; i < s->menu.n; i++)
-        sum += lq_menu_cost(&s->menu, i, pick->offers[i]) / s->menu.items[i].factor;
+    for (size_t i = 0; i < s->menu.n; i++) sum += lq_menu_cost(&s->menu, i, pick->offers[i]) / s->menu.items[i].factor;
     return sum;
 }
 
@@ -186,14 +182,14 @@ static void set_outcome(struct planning *p)
     struct lq_strategy_outcome *o = &p->outcome;
     o->bytes = p->pick.bytes;
     o->bpw = p->pick.bpw;
-    o->estimate = estimate(p->strategy, &p->pick);
+    o->estimate = lq_strategy_estimate(p->strategy, &p->pick);
     o->bound = measured ? p->pick.bound : NAN;
     o->measured = measured ? p->measured.divergence.mean : NAN;
     o->error = measured ? p->measured.divergence.error : NAN;
     if (!measured) o->first = NAN;
 }
 
-static void forget_corrections(struct lq_strategy *s)
+void lq_strategy_forget(struct lq_strategy *s)
 {
     for (size_t i = 0; i < s->menu.n; i++) s->menu.items[i].factor = 1;
 }
@@ -204,7 +200,7 @@ enum lq_status lq_strategy_plan(struct lq_strategy *s, const struct lq_goal *goa
     struct planning p = {.strategy = s, .goal = goal};
     struct lq_plan *plan = NULL;
     lq_goal_name(goal, p.name, sizeof p.name);
-    forget_corrections(s);
+    lq_strategy_forget(s);
     enum lq_status status = goal->kld > 0 ? find_for_divergence(&p, err) : find_for_size(&p, err);
     if (status == LQ_OK) status = lq_pick_plan(&plan, s, &p.pick, err);
     if (status == LQ_OK) {
@@ -215,41 +211,5 @@ enum lq_status lq_strategy_plan(struct lq_strategy *s, const struct lq_goal *goa
     }
     lq_pick_release(&p.pick);
     lq_measured_release(&p.measured);
-    return status;
-}
-
-static enum lq_status find_point(struct lq_strategy *s, uint64_t bytes, struct lq_curve_point *point,
-                                 struct lq_error *err)
-{
-    const struct lq_size size = {.bytes = bytes, .data = true};
-    struct lq_pick pick = {0};
-    struct lq_measured measured = {0};
-    enum lq_status status = lq_fit(&pick, s, &size, "auto", err);
-    if (status == LQ_OK && s->trial != NULL) status = lq_repair_measure(&measured, s, &pick, &size, err);
-    if (status == LQ_OK)
-        *point = (struct lq_curve_point){.bytes = pick.bytes,
-                                         .bpw = pick.bpw,
-                                         .estimate = estimate(s, &pick),
-                                         .measured = s->trial != NULL ? measured.divergence.mean : NAN,
-                                         .error = s->trial != NULL ? measured.divergence.error : NAN};
-    lq_pick_release(&pick);
-    lq_measured_release(&measured);
-    return status;
-}
-
-enum lq_status lq_strategy_curve(struct lq_strategy *s, struct lq_curve_point *points, size_t n, struct lq_error *err)
-{
-    struct lq_fit_bounds b;
-    forget_corrections(s);
-    enum lq_status status = lq_fit_bounds(&b, s, err);
-    if (status != LQ_OK) return status;
-    double first = (double)b.smallest_data, last = fmin((double)b.largest_data, (double)b.weights * most_bpw / 8);
-    if (last < first) last = first;
-    if (s->trial != NULL) s->meter.total += n;
-    for (size_t i = 0; i < n && status == LQ_OK; i++) {
-        double share = n > 1 ? (double)i / (double)(n - 1) : 1;
-        uint64_t bytes = (uint64_t)(first * pow(last / first, share));
-        status = find_point(s, bytes > b.smallest_data ? bytes : b.smallest_data, &points[i], err);
-    }
     return status;
 }

@@ -100,9 +100,8 @@ static enum lq_status measure(struct lq_strategy *s, const struct lq_group *grou
 
 static enum lq_status open_probe(struct probe *probe, const enum lq_type *types, size_t n, struct lq_error *err)
 {
-    *probe = (struct probe){.types = types,
-                            .coded = calloc(n, sizeof *probe->coded),
-                            .errors = calloc(n, sizeof *probe->errors)};
+    *probe = (struct probe){
+        .types = types, .coded = calloc(n, sizeof *probe->coded), .errors = calloc(n, sizeof *probe->errors)};
     if (probe->coded != NULL && probe->errors != NULL) return LQ_OK;
     return lq_error_set(err, LQ_ERR_MEMORY, "no memory for a group of %zu tensors", n);
 }

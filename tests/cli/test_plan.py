@@ -1,0 +1,187 @@
+"""Plans for a size or a quality: what they promise, and what is refused."""
+import json
+import os
+import re
+import unittest
+
+from harness import CliTest, golden, read_bytes
+from models import read_gguf
+
+DATA = ["--data", "demo/calibration.json"]
+FEW = [*DATA, "--limit", 6, "-t", 1]
+FAST = ["--effort", "fast"]
+
+
+class Plan(CliTest):
+    def plan(self, *args):
+        return json.loads(self.check(["plan", "demo/model", *args, "--json", "--quiet"], err="").out)
+
+    def sizes(self, folder):
+        return sum(os.path.getsize(self.path(folder, name)) for name in os.listdir(self.path(folder)))
+
+    def types(self, path):
+        with open(self.path(path), encoding="utf-8") as f:
+            return {(t["half"], t["name"]): t["type"] for t in json.load(f)["tensors"]}
+
+
+class Sizes(Plan):
+    def test_size_is_met(self):
+        """Never above, at most half a percent below; and the files are as large as the plan says."""
+        for size in (2900000, 3732352, 4200001, 6000000, 9000000):
+            with self.subTest(size):
+                result = self.plan("--target-size", f"{size / 1e6:.6f}M", *FAST, "-o", "plan.json", "--force")["plan"]
+                self.assertLessEqual(result["bytes"], size)
+                self.assertGreaterEqual(result["bytes"], 0.995 * size)
+                self.check(["quantize", "demo/model", "out", "--plan", "plan.json", "--force", "--quiet"])
+                self.assertEqual(self.sizes("out"), result["bytes"])
+                for name in os.listdir(self.path("out")):
+                    os.remove(self.path("out", name))
+
+    def test_bits_are_met(self):
+        """Bits per weight are those that quantize counts."""
+        for bits in (3.5, 4.5, 8):
+            with self.subTest(bits):
+                self.check(["quantize", "demo/model", "out", "--target-bpw", bits, *FAST, "--quiet", "--force"])
+                out = self.check(["inspect", "out/model-auto-%gbpw.gguf" % bits, "--json"]).out
+                tensors = json.loads(out)["tensors"]
+                found = 8 * sum(t["bytes"] for t in tensors) / sum(self.weights(t) for t in tensors)
+                self.assertLessEqual(found, bits)
+                self.assertGreaterEqual(found, 0.995 * bits)
+
+    @staticmethod
+    def weights(tensor):
+        product = 1
+        for n in tensor["shape"]:
+            product *= n
+        return product
+
+    def test_shards_count(self):
+        """Headers of shards are within the size, too."""
+        self.check(["quantize", "demo/model", "out", "--target-size", "3.5M", "--split-size", "1M", *FAST, "--quiet"])
+        self.assertGreater(len(os.listdir(self.path("out"))), 2)
+        self.assertLessEqual(self.sizes("out"), 3500000)
+        self.assertGreaterEqual(self.sizes("out"), 0.995 * 3500000)
+
+    def test_more_bytes_lose_less(self):
+        curve = self.plan("--curve", "curve.json", *FAST)["curve"]
+        self.assertEqual(len(curve), 12)
+        self.assertEqual(sorted(p["bytes"] for p in curve), [p["bytes"] for p in curve])
+        with open(self.path("curve.json"), encoding="utf-8") as f:
+            written = json.load(f)
+        self.assertEqual((written["format"], written["version"], written["points"]), ("llava-quantize curve", 1, curve))
+        self.assertEqual((written["records"], written["data"], curve[0]["measured"]), (0, None, None))
+
+
+class Limits(Plan):
+    def test_types(self):
+        self.plan("--target-bpw", 6, "--types", "q4_0,q8_0", *FAST, "-o", "plan.json")
+        self.assertEqual({t for (_, n), t in self.types("plan.json").items() if "attn" in n and "weight" in n},
+                         {"q4_0", "q8_0"})
+
+    def test_pins_and_ceilings(self):
+        self.plan("--target-bpw", 5, "--type", "language.output=q8_0", "--max-type", "vision.attention=q4_k", *FAST, "-o",
+                  "plan.json")
+        types = self.types("plan.json")
+        self.assertEqual(types["language", "output.weight"], "q8_0")
+        self.assertLessEqual({t for (_, n), t in types.items() if "v.blk" in n and "attn" in n and "weight" in n},
+                             {"q2_k", "q3_k", "q4_k", "q4_0", "iq4_nl", "iq4_xs", "q2_0", "q1_0", "tq1_0", "tq2_0",
+                              "mxfp4", "nvfp4"})
+
+    def test_device(self):
+        self.plan("--target-bpw", 5, "--only-fast-on", "vulkan", *FAST, "-o", "plan.json")
+        self.assertTrue(self.types("plan.json"))
+
+
+class SamePlan(Plan):
+    def test_threads_and_ways(self):
+        """One plan for any number of threads; the files of `quantize --plan` are those of `quantize --target-...`."""
+        self.check(["convert", "demo/model", "f16", "--quiet"])
+        self.check(["calibrate", "f16", *FEW, "--hessian", "-o", "stats.gguf", "--quiet"])
+        more = ["--target-size", "3.7M", "--stats", "stats.gguf", *FAST, "--quiet"]
+        for threads in (1, 3):
+            self.check(["plan", "f16", *more, "-o", f"{threads}.json", "-t", threads])
+        self.check_same_files(self.path("1.json"), self.path("3.json"))
+        self.check(["quantize", "f16", "direct", *more])
+        self.check(["quantize", "f16", "planned", "--plan", "1.json", "--stats", "stats.gguf", *FAST, "--quiet"])
+        self.assertEqual(sorted(os.listdir(self.path("direct"))), sorted(os.listdir(self.path("planned"))))
+        for name in os.listdir(self.path("direct")):
+            self.check_same_files(self.path("direct", name), self.path("planned", name))
+
+
+class Measured(Plan):
+    def test_from_a_folder(self):
+        """Calibrates, measures, and leaves nothing but what was asked for; the measured divergence is below the bound."""
+        result = self.plan("--max-kld", "0.01", *FEW, "-o", "plan.json", "--save-stats", "stats.gguf")
+        self.assertEqual(sorted(os.listdir(self.dir)), ["demo", "plan.json", "stats.gguf"])
+        plan, search = result["plan"], result["search"]
+        self.assertLessEqual(plan["measured"] + 2 * plan["error"], 0.01)
+        self.assertGreater(plan["measured"], 0)
+        self.assertEqual(search["groups"], 19)
+        self.assertGreater(search["measurements"], 19)
+        again = self.plan("--target-size", "3.7M", *FEW, "--stats", "stats.gguf")["plan"]
+        self.assertGreater(again["measured"], 0)
+        self.assertLess(0.2 * again["measured"], again["estimate"])
+
+    def test_too_good(self):
+        self.check_refused(["plan", "demo/model", "--max-kld", "0.0000000001", "--types", "q2_k,q3_k", *FEW, "--quiet"],
+                           re.compile("with the largest types allowed it is"), code=2)
+
+
+class Refused(Plan):
+    def refuse(self, args, message, code=2, command=("plan", "demo/model")):
+        self.check_refused([*command, *args], message, code=code)
+
+    def test_out_of_reach(self):
+        self.refuse(["--target-size", "1M", *FAST, "--quiet", "--types", "q4_k,q8_0"],
+                    "demo/model: 1000000 bytes are asked for, and the smallest possible is 3935072; the largest there "
+                    "are 'v.patch_embd.weight' (f32, 196608 bytes), 'v.blk.0.ffn_up.weight' (q4_k, 147456 bytes), "
+                    "'v.blk.0.ffn_down.weight' (q4_k, 147456 bytes)")
+        self.refuse(["--target-size", "20M", *FAST, "--quiet"],
+                    "demo/model: 20000000 bytes are asked for, more than the original's 14283648")
+        self.refuse(["--target-bpw", 20, *FAST, "--quiet"],
+                    "demo/model: more bits per weight are asked for than the original has, 16.19")
+
+    def test_no_data(self):
+        self.refuse(["--max-kld", "0.02", "--quiet"],
+                    "demo/model: a divergence is reached by measuring, which needs data and another effort than fast")
+        result = self.check(["plan", "demo/model", "--target-bpw", 4])
+        self.assertIn("no data: nothing is measured, and all tensors count alike; --data FILE measures\n", result.err)
+        self.assertIn("no statistics: types are judged by the plain errors of the weights", result.err)
+
+    def test_contradictions(self):
+        see = "see 'llava-quantize plan --help'"
+        for args, message in (
+                ([], "nothing to plan for: give --target-size, --target-bpw, --max-kld or --curve"),
+                (["--target-bpw", 4, "--max-kld", 1], "--target-size, --target-bpw and --max-kld contradict each other"),
+                (["--curve", "c.json", "-o", "plan.json"],
+                 "--output is for one plan: give --target-size, --target-bpw or --max-kld"),
+                (["--target-bpw", 4, "--text", "demo/text.txt"],
+                 "--text, --weighting, --cap and --save-stats say how to calibrate: give --data, and no --stats"),
+                (["--target-bpw", 4, "--limit", 4], "--limit and --seed draw from --data, which is not given")):
+            with self.subTest(args):
+                self.refuse(args, f"{message}; {see}")
+        self.refuse(["4", "--target-bpw", 4],
+                    "--target-size, --target-bpw and --max-kld choose all types: they go with no recipe, --vision, "
+                    "--language or --plan; see 'llava-quantize quantize --help'",
+                    command=("quantize", "demo/model", "out"))
+        self.refuse(["--types", "q4_k"],
+                    "--types, --only-fast-on and --max-type say what to choose from: give --target-size, --target-bpw "
+                    "or --max-kld; see 'llava-quantize quantize --help'", command=("quantize", "demo/model", "out"))
+
+    def test_stale_statistics(self):
+        """Statistics of another pair are refused, as quantize does."""
+        self.check(["convert", "demo/model", "f16", "--quiet"])
+        self.check(["quantize", "f16", "other", "q8_0", "--quiet"])
+        self.check(["calibrate", "f16", *FEW, "-o", "stats.gguf", "--quiet"])
+        result = self.check(["plan", "other", "--allow-requantize", "--target-bpw", 4, "--stats", "stats.gguf", "--quiet"],
+                            code=1, out="")
+        self.assertRegex(result.err, r"stats\.gguf: .*gathered from another pair|stats\.gguf: ")
+
+    def test_output_stands(self):
+        with open(self.path("plan.json"), "w", encoding="utf-8") as f:
+            f.write("{}")
+        self.refuse(["--target-bpw", 4, "-o", "plan.json"], "plan.json: already exists; --force replaces it")
+
+
+if __name__ == "__main__":
+    unittest.main()

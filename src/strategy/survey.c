@@ -11,22 +11,8 @@
 /* Types to probe with, the first that fits the row: small enough that the answers move by far more than rounding does,
  * and not so small that a single group changes them altogether. The second ones check what is made of the first. */
 static const enum lq_type probes[] = {LQ_TYPE_Q3_K, LQ_TYPE_Q4_0};
-static const enum lq_type seconds[] = {LQ_TYPE_Q4_K, LQ_TYPE_Q5_0};
+static const enum lq_type second_probes[] = {LQ_TYPE_Q4_K, LQ_TYPE_Q5_0};
 enum { PROBES = sizeof probes / sizeof probes[0], CHECKS = 4 };
-
-/* A group with its members encoded in one type. */
-struct probe {
-    const enum lq_type *types; /* PROBES of them */
-    struct lq_coded *coded;    /* of each member */
-    double *errors;
-};
-
-static enum lq_type type_for(const enum lq_type *types, uint64_t columns)
-{
-    for (size_t i = 0; i < PROBES; i++)
-        if (lq_format_row_bytes(types[i], columns) != 0) return types[i];
-    return LQ_TYPE_NONE;
-}
 
 /* The columns with which a tensor will be written, in whatever type. */
 static uint64_t columns_of(const struct lq_menu_item *item)
@@ -34,45 +20,81 @@ static uint64_t columns_of(const struct lq_menu_item *item)
     return item->offers[0].entry->ne[0];
 }
 
-/* Errors of all offers; one whose weights overflow is refused, unless it is the last that is left. */
-static enum lq_status look_at_offers(struct lq_menu_item *item, struct lq_matrix *matrix, struct lq_error *err)
+/* A group with its members encoded in one type each. */
+struct probe {
+    const enum lq_type *from; /* PROBES of them */
+    enum lq_type *types;      /* of each member; LQ_TYPE_NONE: none fits, it stays as it is */
+    struct lq_coded *coded;
+    double *errors;
+};
+
+/* One tensor; its matrix is opened when something of it is not known yet. */
+struct look {
+    struct lq_strategy *strategy;
+    struct lq_menu_item *item;
+    struct lq_matrix *matrix;
+};
+
+static enum lq_status open_matrix(struct look *look, struct lq_error *err)
 {
-    size_t left = item->n;
-    for (size_t k = 0; k < item->n; k++) {
-        struct lq_offer *offer = &item->offers[k];
+    if (look->matrix != NULL) return LQ_OK;
+    struct lq_matrix_terms terms = lq_strategy_terms(look->strategy, look->item->tensor);
+    return lq_matrix_open(&look->matrix, &terms, err);
+}
+
+static enum lq_status error_of(struct look *look, enum lq_type type, uint64_t columns, double *error,
+                               struct lq_error *err)
+{
+    const struct lq_tensor *t = look->item->tensor;
+    struct lq_known *known = look->strategy->known;
+    if (lq_known_error(known, t, type, columns, error)) return LQ_OK;
+    enum lq_status status = open_matrix(look, err);
+    if (status == LQ_OK) status = lq_coded_error(look->matrix, t, type, columns, error, err);
+    if (status == LQ_OK) status = lq_known_keep_error(known, t, type, columns, *error, err);
+    return status;
+}
+
+/* Errors of all offers; one whose weights overflow is refused, unless it is the last that is left. */
+static enum lq_status look_at_offers(struct look *look, struct lq_error *err)
+{
+    size_t left = look->item->n;
+    for (size_t k = 0; k < look->item->n; k++) {
+        struct lq_offer *offer = &look->item->offers[k];
         if (lq_menu_copies(offer->entry)) continue;
-        enum lq_status status =
-            lq_coded_error(matrix, item->tensor, offer->entry->type, offer->entry->ne[0], &offer->error, err);
+        enum lq_status status = error_of(look, offer->entry->type, offer->entry->ne[0], &offer->error, err);
         if (status == LQ_ERR_UNSUPPORTED) offer->refused = --left > 0;
         else if (status != LQ_OK) return status;
     }
     return LQ_OK;
 }
 
-static enum lq_status look_at_probe(const struct lq_menu_item *item, struct lq_matrix *matrix, struct probe *probe,
-                                    size_t member, struct lq_error *err)
+/* The first type that fits the row and holds the weights, and its error. */
+static enum lq_status choose_probe(struct look *look, struct probe *probe, size_t member, struct lq_error *err)
 {
-    uint64_t columns = columns_of(item);
-    enum lq_type type = type_for(probe->types, columns);
-    if (type == LQ_TYPE_NONE) return LQ_OK;
-    enum lq_status status = lq_coded_error(matrix, item->tensor, type, columns, &probe->errors[member], err);
-    if (status == LQ_OK) status = lq_coded_make(&probe->coded[member], matrix, item->tensor, type, columns, err);
+    uint64_t columns = columns_of(look->item);
+    enum lq_status status = LQ_ERR_UNSUPPORTED;
+    for (size_t i = 0; i < PROBES && status == LQ_ERR_UNSUPPORTED; i++) {
+        probe->types[member] = probe->from[i];
+        if (lq_format_row_bytes(probe->from[i], columns) != 0)
+            status = error_of(look, probe->from[i], columns, &probe->errors[member], err);
+    }
     if (status != LQ_ERR_UNSUPPORTED) return status;
-    probe->errors[member] = 0; /* overflows: it stays as it is */
+    probe->types[member] = LQ_TYPE_NONE;
+    probe->errors[member] = 0;
     return LQ_OK;
 }
 
-/* `offers`: what each type costs is wanted too. `probe`: NULL, or where to encode it. */
-static enum lq_status look_at(struct lq_strategy *s, struct lq_menu_item *item, bool offers, struct probe *probe,
-                              size_t member, struct lq_error *err)
+static enum lq_status encode(struct look *look, struct probe *probe, size_t member, struct lq_error *err)
 {
-    struct lq_matrix *matrix = NULL;
-    struct lq_matrix_terms terms = lq_strategy_terms(s, item->tensor);
-    enum lq_status status = lq_matrix_open(&matrix, &terms, err);
-    if (status == LQ_OK && offers) status = look_at_offers(item, matrix, err);
-    if (status == LQ_OK && probe != NULL) status = look_at_probe(item, matrix, probe, member, err);
-    lq_matrix_free(matrix);
-    return status;
+    if (probe->types[member] == LQ_TYPE_NONE) return LQ_OK;
+    enum lq_status status = open_matrix(look, err);
+    if (status == LQ_OK)
+        status = lq_coded_make(&probe->coded[member], look->matrix, look->item->tensor, probe->types[member],
+                               columns_of(look->item), err);
+    if (status != LQ_ERR_UNSUPPORTED) return status;
+    probe->types[member] = LQ_TYPE_NONE; /* rows outside the sample overflow */
+    probe->errors[member] = 0;
+    return LQ_OK;
 }
 
 static enum lq_status recode(struct lq_strategy *s, const struct lq_group *group, const struct lq_coded *coded,
@@ -98,32 +120,59 @@ static enum lq_status measure(struct lq_strategy *s, const struct lq_group *grou
     return status;
 }
 
-static enum lq_status open_probe(struct probe *probe, const enum lq_type *types, size_t n, struct lq_error *err)
+/* With the types that the members have unless they turn out not to hold the weights. */
+static enum lq_status open_probe(struct probe *probe, const struct lq_strategy *s, const struct lq_group *group,
+                                 const enum lq_type *from, struct lq_error *err)
 {
-    *probe = (struct probe){
-        .types = types, .coded = calloc(n, sizeof *probe->coded), .errors = calloc(n, sizeof *probe->errors)};
-    if (probe->coded != NULL && probe->errors != NULL) return LQ_OK;
-    return lq_error_set(err, LQ_ERR_MEMORY, "no memory for a group of %zu tensors", n);
+    size_t n = group->n;
+    *probe = (struct probe){.from = from,
+                            .types = calloc(n, sizeof *probe->types),
+                            .coded = calloc(n, sizeof *probe->coded),
+                            .errors = calloc(n, sizeof *probe->errors)};
+    if (probe->types == NULL || probe->coded == NULL || probe->errors == NULL)
+        return lq_error_set(err, LQ_ERR_MEMORY, "no memory for a group of %zu tensors", n);
+    for (size_t m = 0; m < n; m++) probe->types[m] = type_for(from, columns_of(&s->menu.items[group->members[m]]));
+    return LQ_OK;
 }
 
 static void release_probe(struct probe *probe, size_t n)
 {
     for (size_t m = 0; probe->coded != NULL && m < n; m++) lq_coded_release(&probe->coded[m]);
+    free(probe->types);
     free(probe->coded);
     free(probe->errors);
 }
 
-/* Encodes the group's members and measures what the answers lose. `point`: error and divergence; the errors of the
- * members are added up to the menu's power once it is known, so `errors` keeps them. */
-static enum lq_status probe_group(struct lq_strategy *s, struct lq_group *group, const enum lq_type *types, bool offers,
+/* All that is to be known of a group's members: errors of what is offered and of the probe, and its bytes. */
+static enum lq_status look_at_group(struct lq_strategy *s, const struct lq_group *group, struct probe *probe,
+                                    bool offers, bool measures, struct lq_error *err)
+{
+    enum lq_status status = LQ_OK;
+    for (size_t m = 0; m < group->n && status == LQ_OK; m++) {
+        struct look look = {.strategy = s, .item = &s->menu.items[group->members[m]]};
+        if (offers) status = look_at_offers(&look, err);
+        if (status == LQ_OK && s->trial != NULL) status = choose_probe(&look, probe, m, err);
+        if (status == LQ_OK && measures) status = encode(&look, probe, m, err);
+        lq_matrix_free(look.matrix);
+    }
+    return status;
+}
+
+/* Encodes the group's members and measures what the answers lose, unless an earlier run has. `offers`: errors of what is
+ * offered are wanted too. `errors`: of the members' probes, one each. */
+static enum lq_status probe_group(struct lq_strategy *s, struct lq_group *group, const enum lq_type *from, bool offers,
                                   double *divergence, double *errors, struct lq_error *err)
 {
     struct probe probe;
-    enum lq_status status = open_probe(&probe, types, group->n, err);
-    for (size_t m = 0; m < group->n && status == LQ_OK; m++)
-        status = look_at(s, &s->menu.items[group->members[m]], offers, s->trial == NULL ? NULL : &probe, m, err);
-    if (status == LQ_OK && s->trial != NULL) status = measure(s, group, &probe, divergence, err);
+    enum lq_status status = open_probe(&probe, s, group, from, err);
+    bool known = status == LQ_OK && lq_known_divergence(s->known, &s->menu, group, probe.types, divergence);
+    bool measures = s->trial != NULL && !known;
+    if (status == LQ_OK) status = look_at_group(s, group, &probe, offers, measures, err);
+    if (status == LQ_OK && measures) status = measure(s, group, &probe, divergence, err);
+    if (status == LQ_OK && measures)
+        status = lq_known_keep_divergence(s->known, &s->menu, group, probe.types, *divergence, err);
     if (status == LQ_OK) memcpy(errors, probe.errors, group->n * sizeof *errors);
+    s->facts.known += known && offers;
     release_probe(&probe, group->n);
     return status;
 }
@@ -161,7 +210,7 @@ static enum lq_status check_power(struct lq_strategy *s, const double *errors, s
             double divergence = 0;
             next++;
             status = lq_strategy_step(s, group->name, 1, err);
-            if (status == LQ_OK) status = probe_group(s, group, seconds, false, &divergence, again, err);
+            if (status == LQ_OK) status = probe_group(s, group, second_probes, false, &divergence, again, err);
             if (status == LQ_OK)
                 lq_slope_add(&slope, sum_of_powers(errors + place, group->n, 1), group->divergence,
                              sum_of_powers(again, group->n, 1), divergence);
@@ -192,6 +241,7 @@ enum lq_status lq_survey_run(struct lq_strategy *s, struct lq_error *err)
     }
     if (status == LQ_OK && s->trial != NULL) status = check_power(s, errors, err);
     if (status == LQ_OK && s->trial != NULL) set_sensitivities(s, errors);
+    lq_known_save(s->known, s->options.hooks);
     free(errors);
     return status;
 }

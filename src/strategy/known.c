@@ -1,0 +1,127 @@
+#include "strategy/known.h"
+
+#include "calibrate/measurements.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct lq_known {
+    struct lq_measurements *measurements;
+};
+
+static void say(const struct lq_hooks *hooks, enum lq_log_level level, const char *message)
+{
+    if (hooks != NULL && hooks->log != NULL) hooks->log(hooks->data, level, message);
+}
+
+static enum lq_status open_file(struct lq_known *known, const struct lq_strategy_options *o, char **terms,
+                                struct lq_error *err)
+{
+    struct lq_error stale = {0};
+    enum lq_status status =
+        lq_measurements_open(&known->measurements, o->cache, (const char *const *)terms, &stale, err);
+    if (status == LQ_OK && stale.message[0] != '\0') say(o->hooks, LQ_LOG_INFO, stale.message);
+    return status;
+}
+
+enum lq_status lq_known_open(struct lq_known **out, const struct lq_strategy_options *o, uint64_t rows, uint64_t limit,
+                             struct lq_error *err)
+{
+    struct lq_measured_basis basis = {.model = o->model,
+                                      .method = lq_method_name(o->method),
+                                      .effort = o->effort,
+                                      .rows = rows,
+                                      .data = o->data,
+                                      .limit = limit};
+    char *terms[LQ_MEASURED_KINDS] = {NULL};
+    if (o->cache == NULL) return LQ_OK;
+    struct lq_known *known = calloc(1, sizeof *known);
+    enum lq_status status = known == NULL ? lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory", o->cache)
+                                          : lq_measured_terms(terms, &basis, err);
+    if (status == LQ_OK) status = open_file(known, o, terms, err);
+    for (int k = 0; k < LQ_MEASURED_KINDS; k++) free(terms[k]);
+    if (status == LQ_OK) *out = known;
+    else lq_known_free(known);
+    return status == LQ_ERR_FORMAT ? LQ_OK : status; /* an older form, which keeps nothing */
+}
+
+void lq_known_free(struct lq_known *known)
+{
+    if (known == NULL) return;
+    lq_measurements_free(known->measurements);
+    free(known);
+}
+
+static void name_error(char *dst, size_t size, const struct lq_tensor *tensor, enum lq_type type, uint64_t columns)
+{
+    if (columns == tensor->ne[0]) snprintf(dst, size, "%s %s", lq_format_name(type), tensor->name);
+    else snprintf(dst, size, "%s/%" PRIu64 " %s", lq_format_name(type), columns, tensor->name);
+}
+
+bool lq_known_error(const struct lq_known *known, const struct lq_tensor *tensor, enum lq_type type, uint64_t columns,
+                    double *error)
+{
+    char name[160];
+    name_error(name, sizeof name, tensor, type, columns);
+    const struct lq_measured *m =
+        known == NULL ? NULL : lq_measurements_find(known->measurements, LQ_MEASURED_ERRORS, name);
+    if (m != NULL) *error = m->value;
+    return m != NULL;
+}
+
+enum lq_status lq_known_keep_error(struct lq_known *known, const struct lq_tensor *tensor, enum lq_type type,
+                                   uint64_t columns, double error, struct lq_error *err)
+{
+    char name[160];
+    if (known == NULL) return LQ_OK;
+    name_error(name, sizeof name, tensor, type, columns);
+    return lq_measurements_add(known->measurements, LQ_MEASURED_ERRORS,
+                               &(struct lq_measured){.name = name, .value = error}, err);
+}
+
+/* "q3_k blk.0.attn_q.weight q3_k blk.0.attn_k.weight ..."; free(). */
+static char *name_divergence(const struct lq_menu *menu, const struct lq_group *group, const enum lq_type *types)
+{
+    size_t size = 1, used = 0;
+    for (size_t m = 0; m < group->n; m++) size += strlen(menu->items[group->members[m]].tensor->name) + 32;
+    char *name = calloc(1, size);
+    for (size_t m = 0; name != NULL && m < group->n; m++) {
+        const struct lq_tensor *t = menu->items[group->members[m]].tensor;
+        used +=
+            (size_t)snprintf(name + used, size - used, "%s%s %s", m > 0 ? " " : "", lq_format_name(types[m]), t->name);
+    }
+    return name;
+}
+
+bool lq_known_divergence(const struct lq_known *known, const struct lq_menu *menu, const struct lq_group *group,
+                         const enum lq_type *types, double *divergence)
+{
+    if (known == NULL) return false;
+    char *name = name_divergence(menu, group, types);
+    const struct lq_measured *m =
+        name == NULL ? NULL : lq_measurements_find(known->measurements, LQ_MEASURED_DIVERGENCES, name);
+    if (m != NULL) *divergence = m->value;
+    free(name);
+    return m != NULL;
+}
+
+enum lq_status lq_known_keep_divergence(struct lq_known *known, const struct lq_menu *menu,
+                                        const struct lq_group *group, const enum lq_type *types, double divergence,
+                                        struct lq_error *err)
+{
+    if (known == NULL) return LQ_OK;
+    char *name = name_divergence(menu, group, types);
+    if (name == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for a group of %zu tensors", group->n);
+    enum lq_status status = lq_measurements_add(known->measurements, LQ_MEASURED_DIVERGENCES,
+                                                &(struct lq_measured){.name = name, .value = divergence}, err);
+    free(name);
+    return status;
+}
+
+void lq_known_save(struct lq_known *known, const struct lq_hooks *hooks)
+{
+    struct lq_error err = {0};
+    if (known != NULL && lq_measurements_save(known->measurements, &err) != LQ_OK) say(hooks, LQ_LOG_WARN, err.message);
+}

@@ -20,6 +20,10 @@ static const struct cli_option options[] = {
      AT(rules), 0, 0},
     {"output", 'o', "FILE", "write the plan as JSON: 'llava-quantize quantize --plan FILE' carries it out", CLI_TEXT,
      AT(save_plan), 0, 0},
+    {"explain", 0, "NAME",
+     "say of a tensor, or of all of a role, which type the plan gives it, why, and what more bytes would buy", CLI_TEXT,
+     AT(explain), 0, 0},
+    {"plan", 0, "FILE", "with --explain: look at this saved plan, and search for none", CLI_TEXT, AT(plan), 0, 0},
     {"curve", 0, "FILE",
      "print the best plan's divergence at a dozen sizes, and write it as JSON for 'llava-quantize report --curve'",
      CLI_TEXT, AT(curve), 0, 0},
@@ -56,12 +60,24 @@ static const struct cli_option options[] = {
     CLI_OPTION_END,
 };
 
+static int check_saved(const struct cli_job *job)
+{
+    if (job->explain == NULL) return cli_wrong_use("plan", "--plan is a plan to look at: give --explain NAME");
+    if (cli_target_is_set(&job->target) || job->curve != NULL || job->data != NULL || job->save_plan != NULL)
+        return cli_wrong_use("plan", "--plan is made already: it goes with no target, --curve, --data or --output");
+    return CLI_GO;
+}
+
 static int check(struct cli_job *job)
 {
     bool calibrates = job->stats == NULL && job->data != NULL;
     bool how = job->text != NULL || job->weighting != NULL || job->cap != NULL || job->save_stats != NULL;
+    if (job->plan != NULL) return check_saved(job);
     if (!cli_target_is_set(&job->target) && job->curve == NULL)
         return cli_wrong_use("plan", "nothing to plan for: give --target-size, --target-bpw, --max-kld or --curve");
+    if (job->explain != NULL && !cli_target_is_set(&job->target))
+        return cli_wrong_use("plan",
+                             "--explain is about one plan: give --plan, --target-size, --target-bpw or --max-kld");
     if (job->save_plan != NULL && !cli_target_is_set(&job->target))
         return cli_wrong_use("plan", "--output is for one plan: give --target-size, --target-bpw or --max-kld");
     if (how && !calibrates)
@@ -95,6 +111,7 @@ const struct cli_command cli_plan = {
     .options = options,
     .example = "llava-quantize plan demo/model --target-bpw 4.5 --effort fast -o plan.json\n"
                "llava-quantize plan demo/model --target-size 3.5M --data demo/calibration.json --limit 16\n"
-               "llava-quantize plan demo/model --curve curve.json --effort fast",
+               "llava-quantize plan demo/model --curve curve.json --effort fast\n"
+               "llava-quantize plan demo/model --plan plan.json --explain blk.0.ffn_down.weight",
     .run = run,
 };

@@ -21,7 +21,7 @@ struct cli_job {
     struct lq_calibrate_options calibrate; /* weighting and cap, read */
     struct cli_list rules;                 /* "PATTERN=TYPE" */
     struct cli_target target;              /* a size or a quality instead of `spec` */
-    const char *curve;                     /* `plan` alone: where the curve of sizes goes */
+    const char *curve, *explain;           /* `plan` alone: where the curve of sizes goes; a tensor or role */
     bool planning;                         /* `plan`: nothing is quantised */
     int only;                              /* enum lq_half, or -1 */
     uint32_t threads, limit, seed;

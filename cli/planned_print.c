@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "message.h"
 #include "summary.h"
 #include "text.h"
 
@@ -151,10 +152,28 @@ void cli_planned_put_line(const struct cli_planned *p, const struct lq_plan *pla
     putchar('\n');
 }
 
+/* Of the tensor of that name, or of all that have the role. */
+static enum lq_status explain(const struct lq_plan *plan, const char *name, struct lq_error *err)
+{
+    bool found = false;
+    for (size_t i = 0; i < plan->n_entries; i++) {
+        const struct lq_tensor *t = plan->entries[i].tensor;
+        char text[1024];
+        if (strcmp(t->name, name) != 0 && strcmp(lq_role_name(t->role), name) != 0) continue;
+        lq_plan_explain(plan, i, text, sizeof text);
+        if (found) putchar('\n');
+        cli_put_clean(stdout, text);
+        found = true;
+    }
+    if (found) return LQ_OK;
+    return lq_error_set(err, LQ_ERR_USAGE, "--explain %.128s: no tensor has such a name or role", name);
+}
+
 enum lq_status cli_planned_report(const struct cli_job *job, const struct lq_model *model, const struct lq_plan *plan,
                                   const struct cli_planned *planned, struct lq_error *err)
 {
     enum lq_status status = LQ_OK;
+    if (job->explain != NULL) return explain(plan, job->explain, err);
     if (job->json) return cli_planned_json(job, model, plan, planned, err);
     if (job->quiet) return LQ_OK;
     if (plan != NULL) {

@@ -1,5 +1,6 @@
 #include "strategy/judged.h"
 
+#include <math.h>
 #include <stdio.h>
 
 /* The larger offer that lowers the divergence most for its bytes. */
@@ -28,10 +29,11 @@ void lq_judged_set(struct lq_plan *plan, const struct lq_strategy *s, const stru
         const struct lq_menu_item *item = &s->menu.items[i];
         if (!item->quantised) continue;
         if (entry->reason[0] == '\0') snprintf(entry->reason, sizeof entry->reason, "budget");
-        entry->judged = (struct lq_plan_judgement){.known = true,
-                                                   .error = item->offers[pick->offers[i]].error,
-                                                   .sensitivity = item->sensitivity * item->factor,
-                                                   .divergence = lq_menu_cost(&s->menu, i, pick->offers[i])};
+        entry->judged =
+            (struct lq_plan_judgement){.known = true,
+                                       .error = item->offers[pick->offers[i]].error,
+                                       .sensitivity = s->trial == NULL ? NAN : item->sensitivity * item->factor,
+                                       .divergence = lq_menu_cost(&s->menu, i, pick->offers[i])};
         look_ahead(&entry->judged, &s->menu, i, pick->offers[i]);
     }
 }

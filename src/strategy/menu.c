@@ -1,6 +1,7 @@
 #include "strategy/menu.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,16 @@ static enum lq_status set_items(struct lq_menu *menu, struct lq_error *err)
     return LQ_OK;
 }
 
+static enum lq_status refuse_device(const char *name, struct lq_error *err)
+{
+    char names[160];
+    size_t used = 0;
+    names[0] = '\0';
+    for (size_t i = 0; lq_device_at(i) != NULL && used < sizeof names; i++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "", lq_device_at(i)->name);
+    return lq_error_set(err, LQ_ERR_USAGE, "'%.64s' is no device whose types are known; those are %s", name, names);
+}
+
 enum lq_status lq_menu_open(struct lq_menu *out, const struct lq_strategy_options *options, struct lq_error *err)
 {
     struct lq_choices_limits limits = {.types = options->types,
@@ -44,7 +55,7 @@ enum lq_status lq_menu_open(struct lq_menu *out, const struct lq_strategy_option
                                        .no_padding = options->no_padding};
     struct lq_menu menu = {.power = 1};
     if (options->device != NULL && (limits.device = lq_device_find(options->device)) == NULL)
-        return lq_error_set(err, LQ_ERR_USAGE, "'%.64s' is no device that types are known for", options->device);
+        return refuse_device(options->device, err);
     enum lq_status status = lq_choices_build(&menu.choices, options->model, &limits, err);
     if (status == LQ_OK) status = set_items(&menu, err);
     if (status == LQ_OK) *out = menu;

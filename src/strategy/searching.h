@@ -9,7 +9,7 @@
 
 #include "base/meter.h"
 #include "quantize/matrix.h"
-#include "strategy/groups.h"
+#include "strategy/known.h"
 #include "strategy/trial.h"
 
 struct lq_rehearsal;
@@ -18,6 +18,7 @@ struct lq_strategy {
     struct lq_strategy_options options;
     struct lq_menu menu;
     struct lq_groups groups;
+    struct lq_known *known;         /* NULL: nothing is kept */
     struct lq_trial *trial;         /* NULL: nothing can be measured */
     struct lq_rehearsal *rehearsal; /* NULL as `trial` */
     struct lq_meter meter;

@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SAMPLE_ROWS = 256, RECORDS = 48 };
+enum { RECORDS = 48 };
+/* Rows of a tensor by which its errors are judged. */
+static const uint64_t sample_rows[] = {[LQ_EFFORT_NORMAL] = 64, [LQ_EFFORT_FAST] = 64, [LQ_EFFORT_BEST] = 256};
 
 struct lq_matrix_terms lq_strategy_terms(const struct lq_strategy *s, const struct lq_tensor *tensor)
 {
@@ -20,7 +22,7 @@ struct lq_matrix_terms lq_strategy_terms(const struct lq_strategy *s, const stru
                                     .stats = s->options.stats,
                                     .method = s->options.method,
                                     .effort = s->options.effort,
-                                    .rows = SAMPLE_ROWS,
+                                    .rows = sample_rows[s->options.effort],
                                     .threads = s->options.threads,
                                     .hooks = s->options.hooks};
 }
@@ -48,6 +50,11 @@ static enum lq_status open_trial(struct lq_strategy *s, struct lq_error *err)
     return lq_trial_open(&s->trial, &trial, err);
 }
 
+static uint64_t records_of(const struct lq_strategy *s)
+{
+    return s->trial == NULL ? 0 : lq_trial_cost(s->trial).records;
+}
+
 static void set_facts(struct lq_strategy *s, const struct lq_fit_bounds *bounds)
 {
     struct lq_strategy_facts *f = &s->facts;
@@ -68,6 +75,8 @@ static enum lq_status open_search(struct lq_strategy *s, struct lq_error *err)
     enum lq_status status = lq_menu_open(&s->menu, &s->options, err);
     if (status == LQ_OK) status = lq_groups_build(&s->groups, &s->menu, s->options.effort == LQ_EFFORT_BEST, err);
     if (status == LQ_OK) status = open_trial(s, err);
+    if (status == LQ_OK)
+        status = lq_known_open(&s->known, &s->options, sample_rows[s->options.effort], records_of(s), err);
     if (status != LQ_OK) return status;
     s->meter.total = lq_survey_steps(s);
     status = lq_survey_run(s, err);
@@ -96,6 +105,7 @@ void lq_strategy_free(struct lq_strategy *s)
     if (s == NULL) return;
     lq_rehearsal_free(s->rehearsal);
     lq_trial_free(s->trial);
+    lq_known_free(s->known);
     lq_groups_release(&s->groups);
     lq_menu_release(&s->menu);
     lq_meter_release(&s->meter);
@@ -194,6 +204,18 @@ void lq_strategy_forget(struct lq_strategy *s)
     for (size_t i = 0; i < s->menu.n; i++) s->menu.items[i].factor = 1;
 }
 
+static void set_quality(struct lq_plan *plan, const struct planning *p)
+{
+    struct lq_plan_quality *q = &plan->quality;
+    *q = (struct lq_plan_quality){
+        .estimate = p->outcome.estimate, .measured = p->outcome.measured, .error = p->outcome.error};
+    snprintf(q->goal, sizeof q->goal, "%s", p->name);
+    if (p->strategy->trial == NULL) return;
+    const char *path = p->strategy->options.data->path, *slash = strrchr(path, '/');
+    snprintf(q->data, sizeof q->data, "%.120s, %zu records", slash == NULL ? path : slash + 1,
+             (size_t)records_of(p->strategy));
+}
+
 enum lq_status lq_strategy_plan(struct lq_strategy *s, const struct lq_goal *goal, struct lq_plan **out,
                                 struct lq_strategy_outcome *outcome, struct lq_error *err)
 {
@@ -206,6 +228,7 @@ enum lq_status lq_strategy_plan(struct lq_strategy *s, const struct lq_goal *goa
     if (status == LQ_OK) {
         lq_judged_set(plan, s, &p.pick);
         set_outcome(&p);
+        set_quality(plan, &p);
         *out = plan;
         *outcome = p.outcome;
     }

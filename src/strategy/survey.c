@@ -14,6 +14,13 @@ static const enum lq_type probes[] = {LQ_TYPE_Q3_K, LQ_TYPE_Q4_0};
 static const enum lq_type second_probes[] = {LQ_TYPE_Q4_K, LQ_TYPE_Q5_0};
 enum { PROBES = sizeof probes / sizeof probes[0], CHECKS = 4 };
 
+static enum lq_type type_for(const enum lq_type *types, uint64_t columns)
+{
+    for (size_t i = 0; i < PROBES; i++)
+        if (lq_format_row_bytes(types[i], columns) != 0) return types[i];
+    return LQ_TYPE_NONE;
+}
+
 /* The columns with which a tensor will be written, in whatever type. */
 static uint64_t columns_of(const struct lq_menu_item *item)
 {

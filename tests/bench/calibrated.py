@@ -13,13 +13,11 @@ weights of the kinds of tokens and the cap on single ones do. FOLDER keeps stati
 is measured once. --update writes the figures into tests/regress/results.csv; --check exits 1 when a bound does not
 hold.
 """
-import argparse
-import hashlib
 import json
 import os
 import sys
 
-from quality import HALVES, Pair, evaluate, files_of, make_ours, parser_of, peer, result_path, run, table, try_peer
+from quality import HALVES, Pair, files_of, make_ours, measured, parser_of, peer, run, table, try_peer
 from regress import PROJECT, record
 
 # File type of the whole pair, and the most that our answers may diverge, as a share of the peer's.
@@ -98,24 +96,6 @@ def make(options, name, kinds, arguments):
     return pair
 
 
-def measured(options, pair, original, *more):
-    """The result of `eval`; an earlier one where it was for the same bytes."""
-    digest = hashlib.sha256(options.data.encode() + str(options.limit).encode())
-    for half in HALVES:
-        with open(pair.files[half], "rb") as f:
-            digest.update(f.read())
-    place = result_path(options, pair)
-    if os.path.exists(place):
-        with open(place, encoding="utf-8") as f:
-            result = json.load(f)
-        if result.get("measured") == digest.hexdigest():
-            return result
-    result = evaluate(options, pair, original, "-t", options.threads, *more)
-    with open(place, "w", encoding="utf-8") as f:
-        json.dump({**result, "measured": digest.hexdigest()}, f, ensure_ascii=False, indent=1)
-    return result
-
-
 def types(result):
     return {t["name"]: t["type"] for t in result["tensors"]}
 
@@ -150,7 +130,7 @@ def compare(options, original, statistics, kind):
     pairs = {theirs.maker + "with its imatrix": theirs}
     for step, arguments in STEPS.items():
         pairs[step] = make(options, step, (tower, kind), [a.format(**statistics) for a in arguments])
-    results = {step: measured(options, pair, original, "--by-half") for step, pair in pairs.items()}
+    results = {step: measured(options, pair, original, "-t", options.threads, "--by-half") for step, pair in pairs.items()}
     if any(types(r) != types(results["plain"]) for r in results.values()):
         sys.exit(f"{kind}: the types differ")
     rows = [{"calibrated": kind + ("" if tower == kind else f", tower {tower}"), "step": step,
@@ -166,7 +146,7 @@ def weigh(options, original):
         row = {"weighting": name}
         for kind in WEIGHED:
             pair = make(options, f"weighting-{number}", (kind, kind), ["--stats", stats])
-            kl = measured(options, pair, original)["kl"]["answer"]
+            kl = measured(options, pair, original, "-t", options.threads)["kl"]["answer"]
             row |= {f"KL {kind}": f"{kl['mean']:.3g}", f"95 % {kind}": interval(kl),
                     f"KL 90 % {kind}": f"{kl['p90']:.3g}"}
         rows.append(row)

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device.h"
 #include "job.h"
 #include "llava_quantize/quantize.h"
 #include "weighting.h"
@@ -72,14 +73,17 @@ static int check(struct cli_job *job)
 {
     bool calibrates = job->stats == NULL && job->data != NULL;
     bool how = job->text != NULL || job->weighting != NULL || job->cap != NULL || job->save_stats != NULL;
+    int status = cli_target_check(&job->target, "plan");
+    if (status != CLI_GO) return status;
     if (job->plan != NULL) return check_saved(job);
     if (!cli_target_is_set(&job->target) && job->curve == NULL)
-        return cli_wrong_use("plan", "nothing to plan for: give --target-size, --target-bpw, --max-kld or --curve");
-    if (job->explain != NULL && !cli_target_is_set(&job->target))
         return cli_wrong_use("plan",
-                             "--explain is about one plan: give --plan, --target-size, --target-bpw or --max-kld");
+                             "nothing to plan for: give --target-size, --target-bpw, --max-kld, --fit or --curve");
+    if (job->explain != NULL && !cli_target_is_set(&job->target))
+        return cli_wrong_use(
+            "plan", "--explain is about one plan: give --plan, --target-size, --target-bpw, --max-kld or --fit");
     if (job->save_plan != NULL && !cli_target_is_set(&job->target))
-        return cli_wrong_use("plan", "--output is for one plan: give --target-size, --target-bpw or --max-kld");
+        return cli_wrong_use("plan", "--output is for one plan: give --target-size, --target-bpw, --max-kld or --fit");
     if (how && !calibrates)
         return cli_wrong_use("plan", "--text, --weighting, --cap and --save-stats say how to calibrate: give --data, "
                                      "and no --stats");
@@ -88,8 +92,7 @@ static int check(struct cli_job *job)
     if (job->method >= 0 && job->method != LQ_METHOD_PLAIN && job->stats == NULL && job->data == NULL)
         return cli_wrong_use("plan", "--method %s needs statistics: --stats FILE, or --data FILE",
                              lq_method_name((enum lq_method)job->method));
-    int status = cli_target_check(&job->target, "plan");
-    return status == CLI_GO ? cli_weighting_parse(&job->calibrate, "plan", job->weighting, job->cap) : status;
+    return cli_weighting_parse(&job->calibrate, "plan", job->weighting, job->cap);
 }
 
 static int run(int argc, char **argv)
@@ -109,6 +112,7 @@ const struct cli_command cli_plan = {
     .summary = "find the best mix of types for a size or a quality",
     .positionals = positionals,
     .options = options,
+    .details = cli_device_details,
     .example = "llava-quantize plan demo/model --target-bpw 4.5 --effort fast -o plan.json\n"
                "llava-quantize plan demo/model --target-size 3.5M --data demo/calibration.json --limit 16\n"
                "llava-quantize plan demo/model --curve curve.json --effort fast\n"

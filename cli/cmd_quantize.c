@@ -1,6 +1,7 @@
 /* llava-quantize [quantize] INPUT OUTPUT [BITS|TYPE|RECIPE] */
 #include <stdlib.h>
 
+#include "device.h"
 #include "job.h"
 #include "llava_quantize/codec.h"
 #include "llava_quantize/plan.h"
@@ -113,6 +114,7 @@ static void put_details(FILE *out)
     fputs("\nRecipes:\n", out);
     for (size_t i = 0; lq_recipe_at(i) != NULL; i++) cli_usage_row(out, lq_recipe_at(i)->name, lq_recipe_at(i)->what);
     put_types(out);
+    cli_device_details(out);
 }
 
 static int check_statistics(struct cli_job *job)
@@ -145,20 +147,22 @@ static int check_statistics(struct cli_job *job)
     return cli_weighting_parse(&job->calibrate, "quantize", job->weighting, job->cap);
 }
 
-static int check_target(const struct cli_job *job)
+static int check_target(struct cli_job *job)
 {
     bool types = job->spec != NULL || job->vision != NULL || job->language != NULL || job->plan != NULL;
     bool limits = job->target.types != NULL || job->target.device != NULL || job->target.most.n > 0;
+    int status = cli_target_check(&job->target, "quantize");
     bool set = cli_target_is_set(&job->target);
+    if (status != CLI_GO) return status;
     if (set && types)
-        return cli_wrong_use("quantize", "--target-size, --target-bpw and --max-kld choose all types: they go with no "
-                                         "recipe, --vision, --language or --plan");
+        return cli_wrong_use("quantize", "--target-size, --target-bpw, --max-kld and --fit choose all types: they go "
+                                         "with no recipe, --vision, --language or --plan");
     if (limits && !set)
         return cli_wrong_use("quantize", "--types, --only-fast-on and --max-type say what to choose from: give "
-                                         "--target-size, --target-bpw or --max-kld");
+                                         "--target-size, --target-bpw, --max-kld or --fit");
     if (set && job->only >= 0)
         return cli_wrong_use("quantize", "a target is for both halves, and --only leaves one out");
-    return cli_target_check(&job->target, "quantize");
+    return CLI_GO;
 }
 
 static int check(struct cli_job *job)

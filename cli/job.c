@@ -117,11 +117,10 @@ static struct lq_quantize_options options_of(const struct cli_job *job, const st
 }
 
 /* What stands in for a plan that is yet to be searched for: its files have the same names. */
-static enum lq_status make_stand_in(const struct cli_job *job, struct work *w, struct lq_error *err)
+static enum lq_status make_stand_in(struct work *w, struct lq_error *err)
 {
-    struct lq_goal goal = cli_target_goal(&job->target);
     enum lq_status status = lq_plan_build(&w->plan, w->model, &(struct lq_plan_request){.spec = "copy"}, err);
-    if (status == LQ_OK) lq_goal_name(&goal, w->plan->tag, sizeof w->plan->tag);
+    if (status == LQ_OK) lq_goal_name(&w->planned.goal, w->plan->tag, sizeof w->plan->tag);
     return status;
 }
 
@@ -133,7 +132,7 @@ static enum lq_status check_request(const struct cli_job *job, struct work *w, s
     struct lq_quantize_file *files = NULL;
     size_t n = 0;
     if (job->planning) return LQ_OK;
-    enum lq_status status = has_search(job) ? make_stand_in(job, w, &why) : make_plan(job, w, &why);
+    enum lq_status status = has_search(job) ? make_stand_in(w, &why) : make_plan(job, w, &why);
     if (status == LQ_ERR_UNSUPPORTED) return LQ_OK;
     if (status == LQ_OK) status = lq_quantize_files(&files, &n, w->model, w->plan, &options, &why);
     for (size_t i = 0; status == LQ_OK && i < n; i++)
@@ -204,6 +203,8 @@ static enum lq_status prepare(const struct cli_job *job, struct work *w, struct 
     enum lq_status status = cli_rules_read(&w->rules, &job->rules, "type", err);
     if (status == LQ_OK) status = check_plan_target(job, err);
     if (status == LQ_OK) status = open_model(job, w, err);
+    if (status == LQ_OK && job->target.fit > 0) status = cli_calibrated_find(&w->calibrated, job, w->model, err);
+    if (status == LQ_OK) status = cli_target_goal(&w->planned, job, &w->calibrated, err);
     if (status == LQ_OK) status = calibrate(job, w, err);
     if (status == LQ_OK) status = load_stats(job, w, err);
     if (status == LQ_OK) status = make_plan(job, w, err);

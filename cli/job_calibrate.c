@@ -28,11 +28,16 @@ static bool is_quantised(const struct lq_model *model)
     return false;
 }
 
+static enum lq_status check_halves(const struct cli_job *job, const struct lq_model *model, struct lq_error *err)
+{
+    if (model->half[LQ_VISION] != NULL && model->half[LQ_LANGUAGE] != NULL) return LQ_OK;
+    return lq_error_set(err, LQ_ERR_USAGE, "%s: has no %s half: %s the whole pair", job->input,
+                        model->half[LQ_VISION] == NULL ? "vision" : "language",
+                        job->data != NULL ? "--data runs" : "--fit counts");
+}
+
 static enum lq_status check(const struct cli_job *job, const struct lq_model *model, struct lq_error *err)
 {
-    if (model->half[LQ_VISION] == NULL || model->half[LQ_LANGUAGE] == NULL)
-        return lq_error_set(err, LQ_ERR_USAGE, "%s: has no %s half: --data runs the whole pair", job->input,
-                            model->half[LQ_VISION] == NULL ? "vision" : "language");
     if (is_quantised(model) && !job->allow_requantize)
         return lq_error_set(err, LQ_ERR_UNSUPPORTED,
                             "%s: is quantised already, and --data would calibrate on its errors; start from the "
@@ -90,12 +95,16 @@ static enum lq_status convert(struct cli_calibrated *c, const struct cli_job *jo
     return status;
 }
 
-static enum lq_status find_pair(struct cli_calibrated *c, const struct cli_job *job, const struct lq_model *model,
-                                struct lq_error *err)
+enum lq_status cli_calibrated_find(struct cli_calibrated *c, const struct cli_job *job, const struct lq_model *model,
+                                   struct lq_error *err)
 {
+    enum lq_status status = c->language != NULL ? LQ_OK : check_halves(job, model, err);
+    if (status != LQ_OK || c->language != NULL) return status;
     if (model->hugging_face) {
-        char *output = join(c->folder, "original.gguf");
-        enum lq_status status = output == NULL ? no_memory(err) : convert(c, job, model, output, err);
+        char *output = NULL;
+        if (c->folder == NULL) status = make_folder(c, job->output, err);
+        if (status == LQ_OK && (output = join(c->folder, "original.gguf")) == NULL) status = no_memory(err);
+        if (status == LQ_OK) status = convert(c, job, model, output, err);
         free(output);
         if (status != LQ_OK) return status;
     } else {
@@ -153,11 +162,11 @@ static enum lq_status gather(struct cli_calibrated *c, const struct cli_job *job
 enum lq_status cli_calibrate_first(struct cli_calibrated *out, const struct cli_job *job, const struct lq_model *model,
                                    struct lq_error *err)
 {
-    bool needs_folder = job->stats == NULL || model->hugging_face;
-    enum lq_status status = check(job, model, err);
+    enum lq_status status = check_halves(job, model, err);
+    if (status == LQ_OK) status = check(job, model, err);
     if (status == LQ_OK) status = load_data(out, job, err);
-    if (status == LQ_OK && needs_folder) status = make_folder(out, job->output, err);
-    if (status == LQ_OK) status = find_pair(out, job, model, err);
+    if (status == LQ_OK && job->stats == NULL && out->folder == NULL) status = make_folder(out, job->output, err);
+    if (status == LQ_OK) status = cli_calibrated_find(out, job, model, err);
     if (status != LQ_OK || job->stats != NULL) return status;
     out->stats = job->save_stats != NULL ? strdup(job->save_stats) : join(out->folder, "statistics.gguf");
     if (out->stats == NULL) return no_memory(err);

@@ -28,6 +28,9 @@ struct cli_calibrated {
  * those of converting, of the data set and of calibrating. Release in any case. */
 enum lq_status cli_calibrate_first(struct cli_calibrated *out, const struct cli_job *job, const struct lq_model *model,
                                    struct lq_error *err);
+/* The pair alone, where it is not there yet. Errors and release as above. */
+enum lq_status cli_calibrated_find(struct cli_calibrated *out, const struct cli_job *job, const struct lq_model *model,
+                                   struct lq_error *err);
 /* What the calibration was told, and found of weights; borrows from all three. */
 struct lq_calibrate_options cli_calibrated_terms(const struct cli_calibrated *calibrated, const struct cli_job *job,
                                                  const struct lq_hooks *hooks);

@@ -52,6 +52,13 @@ static json_t *roles_json(const struct lq_plan *plan)
     return cli_json_finished(list, ok);
 }
 
+static json_t *fit_json(const struct cli_target *target, const struct lq_footprint *f)
+{
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "memory", (json_int_t)target->fit, "context", (json_int_t)f->context,
+                     "tokens", (json_int_t)f->memory, "language", (json_int_t)f->language, "vision",
+                     (json_int_t)f->vision, "output", (json_int_t)f->output);
+}
+
 static json_t *curve_json(const struct cli_planned *p)
 {
     json_t *list = json_array();
@@ -92,6 +99,8 @@ enum lq_status cli_planned_json(const struct cli_job *job, const struct lq_model
     if (plan != NULL)
         ok = ok && cli_json_extend(o, json_pack("{s:o,s:o}", "plan", outcome_json(plan, &planned->outcome), "roles",
                                                 roles_json(plan)));
+    if (job->target.fit > 0)
+        ok = ok && cli_json_extend(o, json_pack("{s:o}", "fit", fit_json(&job->target, &planned->footprint)));
     if (planned->n_curve > 0) ok = ok && cli_json_extend(o, json_pack("{s:o}", "curve", curve_json(planned)));
     ok = ok && cli_json_extend(o, json_pack("{s:o}", "search", search_json(job, &planned->facts)));
     return cli_json_put(cli_json_finished(o, ok), err);

@@ -144,6 +144,15 @@ static void put_curve(const struct cli_planned *p)
     }
 }
 
+static void put_fit(const struct cli_target *target, const struct lq_footprint *f)
+{
+    printf("%s hold the files and, beside them, %s that llama.cpp takes for a context of %" PRIu32 " tokens:\n"
+           "keys and values %s, ",
+           cli_size(target->fit).s, cli_size(lq_footprint_total(f)).s, f->context, cli_size(f->memory).s);
+    printf("computing %s in the language half, %s in the vision half, output %s.\n", cli_size(f->language).s,
+           cli_size(f->vision).s, cli_size(f->output).s);
+}
+
 void cli_planned_put_line(const struct cli_planned *p, const struct lq_plan *plan)
 {
     const struct lq_strategy_outcome *o = &p->outcome;
@@ -178,6 +187,7 @@ enum lq_status cli_planned_report(const struct cli_job *job, const struct lq_mod
     if (job->quiet) return LQ_OK;
     if (plan != NULL) {
         cli_planned_put_line(planned, plan);
+        if (job->target.fit > 0) put_fit(&job->target, &planned->footprint);
         status = put_table(plan, err);
         put_divergence(planned);
     }

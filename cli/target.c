@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "device.h"
 #include "job.h"
 #include "job_calibrate.h"
 #include "rules.h"
@@ -10,19 +11,36 @@ enum { CURVE_POINTS = 12 };
 
 bool cli_target_is_set(const struct cli_target *target)
 {
-    return target->size > 0 || target->bpw > 0 || target->kld > 0;
+    return target->size > 0 || target->bpw > 0 || target->kld > 0 || target->fit > 0;
 }
 
-int cli_target_check(const struct cli_target *t, const char *command)
+int cli_target_check(struct cli_target *t, const char *command)
 {
-    if ((t->size > 0) + (t->bpw > 0) + (t->kld > 0) > 1)
-        return cli_wrong_use(command, "--target-size, --target-bpw and --max-kld contradict each other");
+    int status = cli_device_apply(t, command);
+    if (status != CLI_GO) return status;
+    if ((t->size > 0) + (t->bpw > 0) + (t->kld > 0) + (t->fit > 0) > 1)
+        return cli_wrong_use(command, "--target-size, --target-bpw, --max-kld and --fit contradict each other");
+    if (t->context > 0 && t->fit == 0)
+        return cli_wrong_use(command, "--context is what --fit leaves room for: give --fit or --device");
     return CLI_GO;
 }
 
-struct lq_goal cli_target_goal(const struct cli_target *t)
+enum lq_status cli_target_goal(struct cli_planned *planned, const struct cli_job *job,
+                               const struct cli_calibrated *calibrated, struct lq_error *err)
 {
-    return (struct lq_goal){.bytes = t->size, .bpw = t->bpw, .kld = t->kld};
+    const struct cli_target *t = &job->target;
+    struct cli_progress progress;
+    planned->goal = (struct lq_goal){.bytes = t->size, .bpw = t->bpw, .kld = t->kld};
+    if (t->fit == 0) return LQ_OK;
+    const struct lq_runtime_options options = {.language = calibrated->language,
+                                               .mmproj = calibrated->mmproj,
+                                               .context = t->context,
+                                               .hooks = &progress.hooks};
+    cli_progress_init(&progress, cli_job_verbosity(job), NULL);
+    enum lq_status status = lq_footprint_measure(&planned->footprint, &options, err);
+    cli_progress_end(&progress);
+    if (status != LQ_OK) return status;
+    return lq_footprint_files(&planned->goal.bytes, &planned->footprint, t->fit, err);
 }
 
 void cli_planned_release(struct cli_planned *planned)
@@ -73,8 +91,8 @@ static enum lq_status search(struct cli_planned *planned, struct lq_plan **plan,
                              struct lq_strategy *strategy, struct lq_error *err)
 {
     enum lq_status status = LQ_OK;
-    struct lq_goal goal = cli_target_goal(&job->target);
-    if (cli_target_is_set(&job->target)) status = lq_strategy_plan(strategy, &goal, plan, &planned->outcome, err);
+    if (cli_target_is_set(&job->target))
+        status = lq_strategy_plan(strategy, &planned->goal, plan, &planned->outcome, err);
     if (status == LQ_OK && job->curve != NULL) {
         planned->n_curve = CURVE_POINTS;
         planned->curve = calloc(CURVE_POINTS, sizeof *planned->curve);

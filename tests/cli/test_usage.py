@@ -5,7 +5,7 @@ import unittest
 
 from harness import CliTest
 
-COMMANDS = ("ask", "bench", "calibrate", "compare", "convert", "eval", "help", "inspect", "quantize", "report", "verify",
+COMMANDS = ("ask", "bench", "calibrate", "compare", "convert", "eval", "help", "inspect", "plan", "quantize", "report", "verify",
             "version")
 SEE = "; see 'llava-quantize{} --help'"
 PROGRAM, ASK, CONVERT, QUANTIZE = (SEE.format(c) for c in ("", " ask", " convert", " quantize"))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The demo: quantises demo/model at the default recipe, asks the result and the F16 original the same questions, and
 # evaluates the one against the other: build/demo/report.html shows what the smaller pair lost. Then calibrates, and
-# shows what a pair of about 3 bits per weight gains by it.
+# shows what a pair of about 3 bits per weight gains by it, and what types chosen by measuring gain at layered's size.
 #
 #     tools/demo.sh build
 set -euo pipefail
@@ -9,7 +9,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly program=$1/llava-quantize out=$1/demo
 readonly f16=$out/f16 small=$out/layered plan=$out/plan.json report=$out/report.html
-readonly plain=$out/3bit calibrated=$out/3bit-calibrated
+readonly plain=$out/3bit calibrated=$out/3bit-calibrated statistics=$out/statistics.gguf
+readonly layered=$out/layered-calibrated automatic=$out/automatic
 
 # picture | question | right answer: from demo/exam.jsonl, which the model has never been trained on
 readonly questions='
@@ -53,10 +54,20 @@ show "$program" eval "$small" --against "$f16" --data demo/exam.jsonl --text dem
 printf '\nCalibrated: statistics of what flows through the F16 pair, on pictures and answers not in the exam,\n'
 echo "tell the encoder which errors matter, and let it make up for each one in the weights still to come."
 show "$program" --force --quiet demo/model "$plain" 3
-show "$program" --force --quiet demo/model "$calibrated" 3 --data demo/calibration.json
+show "$program" --force --quiet demo/model "$calibrated" 3 --data demo/calibration.json --save-stats "$statistics"
 awk -v size="$(size "$calibrated")" -v plain="$(divergence "$plain")" -v with="$(divergence "$calibrated")" 'BEGIN {
     printf "\nThe answers of %s diverge from those of F16 by %s, calibrated by %s: %.0f %% less.\n", size, plain, with,
         100 * (1 - with / plain) }'
+
+printf '\nAutomatic: types for each tensor, chosen by what they cost the answers, in the bytes of layered:\n'
+show "$program" --force --quiet demo/model "$layered" --stats "$statistics"
+target=$(cat "$layered"/*.gguf | wc -c | awk '{ printf "%.6fM", $1 / 1e6 }')
+show "$program" --force demo/model "$automatic" --target-size "$target" --stats "$statistics" \
+    --data demo/calibration.json |
+    sed -un 1,3p
+awk -v size="$(size "$automatic")" -v layered="$(divergence "$layered")" -v with="$(divergence "$automatic")" 'BEGIN {
+    printf "\nWith the same statistics, the answers of layered diverge from those of F16 by %s, the plan'"'"'s by %s in %s.\n",
+        layered, with, size }'
 
 cat <<END
 

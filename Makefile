@@ -76,6 +76,8 @@ bench: all
 	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$(LLAMA_TOOLS)/bin" $(PYTHON) -B tests/bench/quality.py $(BUILD)/quality
 	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$(LLAMA_TOOLS)/bin" $(PYTHON) -B tests/bench/calibrated.py \
 		$(BUILD)/calibrated
+	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$(LLAMA_TOOLS)/bin" $(PYTHON) -B tests/bench/strategy.py \
+		$(BUILD)/strategy
 
 asan:
 	@tools/packages.sh build test

@@ -153,12 +153,12 @@ def weigh(options, original):
     return rows
 
 
-def arguments():
-    parser = parser_of(__doc__)
+def parser_of_bounds(description):
+    parser = parser_of(description)
     parser.add_argument("--check", action="store_true", help="exit 1 when a bound does not hold")
     parser.add_argument("--threads", default=str(len(os.sched_getaffinity(0))), help="default: the CPUs there are")
     parser.set_defaults(text=None)
-    return parser.parse_args()
+    return parser
 
 
 def main(options):
@@ -185,4 +185,4 @@ def main(options):
 
 
 if __name__ == "__main__":
-    sys.exit(main(arguments()))
+    sys.exit(main(parser_of_bounds(__doc__).parse_args()))

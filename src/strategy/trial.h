@@ -2,9 +2,9 @@
  *
  * Enters: the original pair, questions about pictures with their answers. Leaves: for any set of recoded tensors the
  * mean Kullback-Leibler divergence (nats) of the answers' tokens from the original's, as `eval` computes it, with its
- * spread. Invariants: one runtime, loaded once; the original's logits and pictures are computed once and kept; pictures
- * are seen anew only after a tensor of the vision half was recoded; the same recodings give the same figure whatever was
- * measured before, and for any number of threads. No recoding at all gives exactly 0.
+ * spread. Invariants: the pair is loaded once, a small one for each thread; the original's logits and pictures are
+ * computed once and kept; pictures are seen anew only after a tensor of the vision half was recoded; the same recodings
+ * give the same figure whatever was measured before, and for any number of threads. No recoding at all gives exactly 0.
  *
  *     lq_trial_open(&trial, &options, &err);
  *     lq_trial_recode(trial, "blk.0.ffn_up.weight", LQ_TYPE_Q4_K, data, &err);
@@ -38,7 +38,7 @@ struct lq_trial_divergence {
 struct lq_trial_cost {
     size_t records, pictures, answer_tokens, tokens; /* of one measurement; `tokens` run, pictures' included */
     uint64_t measurements;                           /* so far */
-    double picture_seconds, token_seconds;           /* so far */
+    double picture_seconds, token_seconds;           /* so far, the original's pass included */
 };
 
 /* Runs the original once. A record whose picture is broken, or whose text is too long, is told to the log hook and left

@@ -220,7 +220,7 @@ static void test_threads(void **state)
     (void)state;
     struct lq_trial_divergence found[2];
     for (unsigned i = 0; i < 2; i++) {
-        struct lq_trial_options options = {.pair = one_thread(NULL), .data = exam, .limit = 2};
+        struct lq_trial_options options = {.pair = one_thread(NULL), .data = exam, .limit = 8};
         options.pair.threads = i + 1;
         struct lq_trial *trial = open_trial(&options);
         recode(trial, LQ_LANGUAGE, false);

@@ -5,8 +5,8 @@ import unittest
 
 from harness import CliTest
 
-COMMANDS = ("ask", "bench", "calibrate", "compare", "convert", "eval", "help", "inspect", "plan", "quantize", "report", "verify",
-            "version")
+COMMANDS = ("ask", "bench", "calibrate", "compare", "convert", "eval", "help", "inspect", "plan", "quantize", "report",
+            "verify", "version")
 SEE = "; see 'llava-quantize{} --help'"
 PROGRAM, ASK, CONVERT, QUANTIZE = (SEE.format(c) for c in ("", " ask", " convert", " quantize"))
 NUMBER = "is not a whole number from 1 to 1024"

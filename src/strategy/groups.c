@@ -1,6 +1,5 @@
 #include "strategy/groups.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,19 +12,25 @@ static void name_kind(char *dst, size_t size, const struct lq_tensor *t)
     if (dot != NULL && (dot = strchr(dot + 1, '.')) != NULL) *dot = '\0';
 }
 
-static void name_group(struct lq_group *group, const struct lq_tensor *t, bool single)
+static void name_group(struct lq_group *group, const struct lq_tensor *t, enum lq_grouping by)
 {
     name_kind(group->kind, sizeof group->kind, t);
-    if (single) snprintf(group->name, sizeof group->name, "%s", t->name);
+    if (by == LQ_BY_TENSOR) snprintf(group->name, sizeof group->name, "%s", t->name);
+    else if (by == LQ_BY_ROLE) snprintf(group->name, sizeof group->name, "%s", lq_role_name(t->role));
     else if (t->block < 0) snprintf(group->name, sizeof group->name, "%s", group->kind);
     else snprintf(group->name, sizeof group->name, "%s %d", group->kind, t->block);
 }
 
-/* The group that the item belongs to: one that is there already, or a new one. */
-static struct lq_group *group_of(struct lq_groups *groups, const struct lq_tensor *t, bool single)
+static bool belongs(const struct lq_menu_item *item, enum lq_grouping by)
 {
-    struct lq_group fresh = {.half = t->half, .divergence = NAN};
-    name_group(&fresh, t, single);
+    return item->quantised && (by != LQ_BY_ROLE || item->tensor->block >= 0);
+}
+
+/* The group that the item belongs to: one that is there already, or a new one. */
+static struct lq_group *group_of(struct lq_groups *groups, const struct lq_tensor *t, enum lq_grouping by)
+{
+    struct lq_group fresh = {.half = t->half};
+    name_group(&fresh, t, by);
     for (size_t g = groups->n; g-- > 0;)
         if (groups->groups[g].half == t->half && strcmp(groups->groups[g].name, fresh.name) == 0)
             return &groups->groups[g];
@@ -33,7 +38,8 @@ static struct lq_group *group_of(struct lq_groups *groups, const struct lq_tenso
     return &groups->groups[groups->n++];
 }
 
-enum lq_status lq_groups_build(struct lq_groups *out, const struct lq_menu *menu, bool single, struct lq_error *err)
+enum lq_status lq_groups_build(struct lq_groups *out, const struct lq_menu *menu, enum lq_grouping by,
+                               struct lq_error *err)
 {
     struct lq_groups groups = {.groups = calloc(menu->n + 1, sizeof *groups.groups),
                                .storage = calloc(menu->n + 1, sizeof *groups.storage)};
@@ -42,7 +48,7 @@ enum lq_status lq_groups_build(struct lq_groups *out, const struct lq_menu *menu
         return lq_error_set(err, LQ_ERR_MEMORY, "no memory for groups of %zu tensors", menu->n);
     }
     for (size_t i = 0; i < menu->n; i++)
-        if (menu->items[i].quantised) group_of(&groups, menu->items[i].tensor, single)->n++;
+        if (belongs(&menu->items[i], by)) group_of(&groups, menu->items[i].tensor, by)->n++;
     size_t *members = groups.storage;
     for (size_t g = 0; g < groups.n; g++) {
         groups.groups[g].members = members;
@@ -50,8 +56,8 @@ enum lq_status lq_groups_build(struct lq_groups *out, const struct lq_menu *menu
         groups.groups[g].n = 0;
     }
     for (size_t i = 0; i < menu->n; i++) {
-        if (!menu->items[i].quantised) continue;
-        struct lq_group *group = group_of(&groups, menu->items[i].tensor, single);
+        if (!belongs(&menu->items[i], by)) continue;
+        struct lq_group *group = group_of(&groups, menu->items[i].tensor, by);
         group->members[group->n++] = i;
     }
     *out = groups;

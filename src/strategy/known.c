@@ -81,42 +81,52 @@ enum lq_status lq_known_keep_error(struct lq_known *known, const struct lq_tenso
                                &(struct lq_measured){.name = name, .value = error}, err);
 }
 
-/* "q3_k blk.0.attn_q.weight q3_k blk.0.attn_k.weight ..."; free(). */
-static char *name_divergence(const struct lq_menu *menu, const struct lq_group *group, const enum lq_type *types)
+/* "mean q3_k blk.0.attn_q.weight q3_k blk.0.attn_k.weight ..."; free(). */
+static char *name_divergence(const char *what, const struct lq_menu *menu, const struct lq_group *group,
+                             const enum lq_type *types)
 {
-    size_t size = 1, used = 0;
+    size_t size = strlen(what) + 1, used = 0;
     for (size_t m = 0; m < group->n; m++) size += strlen(menu->items[group->members[m]].tensor->name) + 32;
     char *name = calloc(1, size);
-    for (size_t m = 0; name != NULL && m < group->n; m++) {
-        const struct lq_tensor *t = menu->items[group->members[m]].tensor;
-        used +=
-            (size_t)snprintf(name + used, size - used, "%s%s %s", m > 0 ? " " : "", lq_format_name(types[m]), t->name);
-    }
+    if (name != NULL) used = (size_t)snprintf(name, size, "%s", what);
+    for (size_t m = 0; name != NULL && m < group->n; m++)
+        used += (size_t)snprintf(name + used, size - used, " %s %s", lq_format_name(types[m]),
+                                 menu->items[group->members[m]].tensor->name);
     return name;
 }
 
+static const char *const what[] = {"mean", "typical"};
+
 bool lq_known_divergence(const struct lq_known *known, const struct lq_menu *menu, const struct lq_group *group,
-                         const enum lq_type *types, double *divergence)
+                         const enum lq_type *types, double *divergence, double *typical)
 {
-    if (known == NULL) return false;
-    char *name = name_divergence(menu, group, types);
-    const struct lq_measured *m =
-        name == NULL ? NULL : lq_measurements_find(known->measurements, LQ_MEASURED_DIVERGENCES, name);
-    if (m != NULL) *divergence = m->value;
-    free(name);
-    return m != NULL;
+    double found[2];
+    for (int i = 0; i < 2; i++) {
+        char *name = known == NULL ? NULL : name_divergence(what[i], menu, group, types);
+        const struct lq_measured *m =
+            name == NULL ? NULL : lq_measurements_find(known->measurements, LQ_MEASURED_DIVERGENCES, name);
+        free(name);
+        if (m == NULL) return false;
+        found[i] = m->value;
+    }
+    *divergence = found[0];
+    *typical = found[1];
+    return true;
 }
 
 enum lq_status lq_known_keep_divergence(struct lq_known *known, const struct lq_menu *menu,
                                         const struct lq_group *group, const enum lq_type *types, double divergence,
-                                        struct lq_error *err)
+                                        double typical, struct lq_error *err)
 {
-    if (known == NULL) return LQ_OK;
-    char *name = name_divergence(menu, group, types);
-    if (name == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for a group of %zu tensors", group->n);
-    enum lq_status status = lq_measurements_add(known->measurements, LQ_MEASURED_DIVERGENCES,
-                                                &(struct lq_measured){.name = name, .value = divergence}, err);
-    free(name);
+    const double found[] = {divergence, typical};
+    enum lq_status status = LQ_OK;
+    for (int i = 0; known != NULL && i < 2 && status == LQ_OK; i++) {
+        char *name = name_divergence(what[i], menu, group, types);
+        if (name == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for a group of %zu tensors", group->n);
+        status = lq_measurements_add(known->measurements, LQ_MEASURED_DIVERGENCES,
+                                     &(struct lq_measured){.name = name, .value = found[i]}, err);
+        free(name);
+    }
     return status;
 }
 

@@ -27,10 +27,10 @@ enum lq_status lq_known_keep_error(struct lq_known *known, const struct lq_tenso
                                    uint64_t columns, double error, struct lq_error *err);
 /* Of a group whose members are in `types`, one each, and the rest as it is. */
 bool lq_known_divergence(const struct lq_known *known, const struct lq_menu *menu, const struct lq_group *group,
-                         const enum lq_type *types, double *divergence);
+                         const enum lq_type *types, double *divergence, double *typical);
 enum lq_status lq_known_keep_divergence(struct lq_known *known, const struct lq_menu *menu,
                                         const struct lq_group *group, const enum lq_type *types, double divergence,
-                                        struct lq_error *err);
+                                        double typical, struct lq_error *err);
 /* Writes what was added; where that fails the log is told. */
 void lq_known_save(struct lq_known *known, const struct lq_hooks *hooks);
 

@@ -25,6 +25,7 @@ struct lq_menu_item {
     const struct lq_tensor *tensor;
     struct lq_offer *offers;
     size_t n;
+    double probe; /* error in the type that its group was measured in; 0: not measured */
     double sensitivity;
     double factor;  /* what was measured around a plan corrects it by; else 1 */
     bool quantised; /* some offer is more than a copy */

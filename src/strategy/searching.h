@@ -17,7 +17,7 @@ struct lq_rehearsal;
 struct lq_strategy {
     struct lq_strategy_options options;
     struct lq_menu menu;
-    struct lq_groups groups;
+    struct lq_groups groups, roles; /* roles: none where each tensor is a group */
     struct lq_known *known;         /* NULL: nothing is kept */
     struct lq_trial *trial;         /* NULL: nothing can be measured */
     struct lq_rehearsal *rehearsal; /* NULL as `trial` */

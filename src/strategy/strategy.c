@@ -60,7 +60,7 @@ static void set_facts(struct lq_strategy *s, const struct lq_fit_bounds *bounds)
     struct lq_strategy_facts *f = &s->facts;
     f->smallest = bounds->smallest;
     f->original = bounds->original;
-    f->groups = s->groups.n;
+    f->groups = s->groups.n + s->roles.n;
     f->power = s->menu.power;
     for (size_t i = 0; i < s->menu.n; i++) {
         if (!s->menu.items[i].quantised) continue;
@@ -73,7 +73,9 @@ static enum lq_status open_search(struct lq_strategy *s, struct lq_error *err)
 {
     struct lq_fit_bounds bounds;
     enum lq_status status = lq_menu_open(&s->menu, &s->options, err);
-    if (status == LQ_OK) status = lq_groups_build(&s->groups, &s->menu, s->options.effort == LQ_EFFORT_BEST, err);
+    bool single = s->options.effort == LQ_EFFORT_BEST;
+    if (status == LQ_OK) status = lq_groups_build(&s->groups, &s->menu, single ? LQ_BY_TENSOR : LQ_BY_BLOCK, err);
+    if (status == LQ_OK && !single) status = lq_groups_build(&s->roles, &s->menu, LQ_BY_ROLE, err);
     if (status == LQ_OK) status = open_trial(s, err);
     if (status == LQ_OK)
         status = lq_known_open(&s->known, &s->options, sample_rows[s->options.effort], records_of(s), err);
@@ -107,6 +109,7 @@ void lq_strategy_free(struct lq_strategy *s)
     lq_trial_free(s->trial);
     lq_known_free(s->known);
     lq_groups_release(&s->groups);
+    lq_groups_release(&s->roles);
     lq_menu_release(&s->menu);
     lq_meter_release(&s->meter);
     free(s);

@@ -12,7 +12,7 @@
  * and not so small that a single group changes them altogether. The second ones check what is made of the first. */
 static const enum lq_type probes[] = {LQ_TYPE_Q3_K, LQ_TYPE_Q4_0};
 static const enum lq_type second_probes[] = {LQ_TYPE_Q4_K, LQ_TYPE_Q5_0};
-enum { PROBES = sizeof probes / sizeof probes[0], CHECKS = 4 };
+enum { PROBES = sizeof probes / sizeof probes[0], CHECKS = 4, ROUNDS = 8 };
 
 static enum lq_type type_for(const enum lq_type *types, uint64_t columns)
 {
@@ -116,14 +116,30 @@ static enum lq_status recode(struct lq_strategy *s, const struct lq_group *group
     return status;
 }
 
-static enum lq_status measure(struct lq_strategy *s, const struct lq_group *group, const struct probe *probe,
-                              double *divergence, struct lq_error *err)
+/* What a group costs beside others is told best by typical records: the mean hangs on the few whose answers are in
+ * doubt, other ones for other data. The square of the mean root lets these count less. */
+static double typical_of(const double *by_record, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += by_record[i] > 0 ? sqrt(by_record[i]) : 0;
+    return n > 0 ? sum / (double)n * (sum / (double)n) : 0;
+}
+
+static enum lq_status measure(struct lq_strategy *s, struct lq_group *group, const struct probe *probe,
+                              struct lq_error *err)
 {
     struct lq_trial_divergence d;
-    enum lq_status status = recode(s, group, probe->coded, err);
-    if (status == LQ_OK) status = lq_trial_measure(s->trial, &d, NULL, err);
+    size_t n = lq_trial_cost(s->trial).records;
+    double *by_record = calloc(n + 1, sizeof *by_record);
+    enum lq_status status = by_record == NULL ? lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu records", n)
+                                              : recode(s, group, probe->coded, err);
+    if (status == LQ_OK) status = lq_trial_measure(s->trial, &d, by_record, err);
     if (status == LQ_OK) status = recode(s, group, NULL, err);
-    if (status == LQ_OK) *divergence = d.mean;
+    if (status == LQ_OK) {
+        group->divergence = d.mean;
+        group->typical = typical_of(by_record, n);
+    }
+    free(by_record);
     return status;
 }
 
@@ -168,87 +184,116 @@ static enum lq_status look_at_group(struct lq_strategy *s, const struct lq_group
 /* Encodes the group's members and measures what the answers lose, unless an earlier run has. `offers`: errors of what is
  * offered are wanted too. `errors`: of the members' probes, one each. */
 static enum lq_status probe_group(struct lq_strategy *s, struct lq_group *group, const enum lq_type *from, bool offers,
-                                  double *divergence, double *errors, struct lq_error *err)
+                                  double *errors, struct lq_error *err)
 {
     struct probe probe;
-    enum lq_status status = open_probe(&probe, s, group, from, err);
-    bool known = status == LQ_OK && lq_known_divergence(s->known, &s->menu, group, probe.types, divergence);
+    enum lq_status status = lq_strategy_step(s, group->name, 1, err);
+    if (status != LQ_OK) return status;
+    status = open_probe(&probe, s, group, from, err);
+    bool known = status == LQ_OK &&
+                 lq_known_divergence(s->known, &s->menu, group, probe.types, &group->divergence, &group->typical);
     bool measures = s->trial != NULL && !known;
     if (status == LQ_OK) status = look_at_group(s, group, &probe, offers, measures, err);
-    if (status == LQ_OK && measures) status = measure(s, group, &probe, divergence, err);
+    if (status == LQ_OK && measures) status = measure(s, group, &probe, err);
     if (status == LQ_OK && measures)
-        status = lq_known_keep_divergence(s->known, &s->menu, group, probe.types, *divergence, err);
+        status =
+            lq_known_keep_divergence(s->known, &s->menu, group, probe.types, group->divergence, group->typical, err);
     if (status == LQ_OK) memcpy(errors, probe.errors, group->n * sizeof *errors);
-    s->facts.known += known && offers;
+    s->facts.known += known;
     release_probe(&probe, group->n);
     return status;
 }
 
-static double sum_of_powers(const double *errors, size_t n, double power)
+/* Probes each group, and sets its members' errors there. */
+static enum lq_status probe_all(struct lq_strategy *s, struct lq_groups *groups, bool offers, struct lq_error *err)
 {
-    double sum = 0;
-    for (size_t m = 0; m < n; m++) sum += errors[m] > 0 ? pow(errors[m], power) : 0;
-    return sum;
-}
-
-/* Every member of a group has the same sensitivity: what the group lost, per unit of its errors. */
-static void set_sensitivities(struct lq_strategy *s, const double *errors)
-{
-    for (size_t g = 0; g < s->groups.n; g++) {
-        const struct lq_group *group = &s->groups.groups[g];
-        double sum = sum_of_powers(errors, group->n, s->menu.power);
-        for (size_t m = 0; m < group->n; m++)
-            s->menu.items[group->members[m]].sensitivity = sum > 0 ? group->divergence / sum : 0;
-        errors += group->n;
+    enum lq_status status = LQ_OK;
+    double *errors = calloc(s->menu.n + 1, sizeof *errors);
+    if (errors == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu errors", s->menu.n);
+    for (size_t g = 0; g < groups->n && status == LQ_OK; g++) {
+        struct lq_group *group = &groups->groups[g];
+        status = probe_group(s, group, probes, offers, errors, err);
+        for (size_t m = 0; m < group->n && status == LQ_OK; m++) s->menu.items[group->members[m]].probe = errors[m];
     }
+    free(errors);
+    return status;
 }
 
 /* Measures some groups, evenly spread, at a second type, and takes the power of the error that fits both. */
-static enum lq_status check_power(struct lq_strategy *s, const double *errors, struct lq_error *err)
+static enum lq_status check_power(struct lq_strategy *s, struct lq_error *err)
 {
     struct lq_slope slope = {0};
     enum lq_status status = LQ_OK;
-    size_t n = s->groups.n < CHECKS ? s->groups.n : CHECKS, place = 0, next = 0;
-    double *again = calloc(s->menu.n + 1, sizeof *again);
-    if (again == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu errors", s->menu.n);
-    for (size_t g = 0; g < s->groups.n && status == LQ_OK; g++) {
-        struct lq_group *group = &s->groups.groups[g];
-        if (g == (2 * next + 1) * s->groups.n / (2 * n)) {
-            double divergence = 0;
-            next++;
-            status = lq_strategy_step(s, group->name, 1, err);
-            if (status == LQ_OK) status = probe_group(s, group, second_probes, false, &divergence, again, err);
-            if (status == LQ_OK)
-                lq_slope_add(&slope, sum_of_powers(errors + place, group->n, 1), group->divergence,
-                             sum_of_powers(again, group->n, 1), divergence);
+    size_t all = s->groups.n, n = all < CHECKS ? all : CHECKS;
+    double *errors = calloc(s->menu.n + 1, sizeof *errors);
+    if (errors == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu errors", s->menu.n);
+    for (size_t k = 0; k < n && status == LQ_OK; k++) {
+        const struct lq_group *group = &s->groups.groups[(2 * k + 1) * all / (2 * n)];
+        struct lq_group again = *group;
+        double sum = 0, second = 0;
+        status = probe_group(s, &again, second_probes, false, errors, err);
+        for (size_t m = 0; m < group->n; m++) {
+            sum += s->menu.items[group->members[m]].probe;
+            second += errors[m];
         }
-        place += group->n;
+        if (status == LQ_OK) lq_slope_add(&slope, sum, group->typical, second, again.typical);
     }
-    free(again);
+    free(errors);
     s->menu.power = lq_slope_power(&slope);
     lq_slope_check(&slope, s->menu.power, &s->facts);
     return status;
 }
 
+/* What a group's members cost in their probe types by the sensitivities that they have so far. */
+static double predicted(const struct lq_strategy *s, const struct lq_group *group)
+{
+    double sum = 0;
+    for (size_t m = 0; m < group->n; m++) {
+        const struct lq_menu_item *item = &s->menu.items[group->members[m]];
+        if (item->probe > 0) sum += item->sensitivity * pow(item->probe, s->menu.power);
+    }
+    return sum;
+}
+
+/* Scales the members of each group to what the group was measured to cost. */
+static void match(struct lq_strategy *s, const struct lq_groups *groups, double level)
+{
+    for (size_t g = 0; g < groups->n; g++) {
+        const struct lq_group *group = &groups->groups[g];
+        double sum = predicted(s, group), by = sum > 0 ? level * group->typical / sum : 0;
+        for (size_t m = 0; m < group->n; m++) s->menu.items[group->members[m]].sensitivity *= by;
+    }
+}
+
+/* Each tensor's sensitivity is its block's share times its role's: proportional fitting to what the blocks and the
+ * roles were measured to cost, in turn, the blocks last. The level is that of the mean divergence. */
+static void set_sensitivities(struct lq_strategy *s)
+{
+    double mean = 0, typical = 0;
+    for (size_t g = 0; g < s->groups.n; g++) {
+        mean += s->groups.groups[g].divergence;
+        typical += s->groups.groups[g].typical;
+    }
+    double level = typical > 0 ? mean / typical : 0;
+    match(s, &s->groups, level);
+    for (int round = 0; round < ROUNDS && s->roles.n > 0; round++) {
+        match(s, &s->roles, level);
+        match(s, &s->groups, level);
+    }
+}
+
 uint64_t lq_survey_steps(const struct lq_strategy *s)
 {
-    return s->groups.n + (s->trial == NULL ? 0 : s->groups.n < CHECKS ? s->groups.n : CHECKS);
+    if (s->trial == NULL) return s->groups.n;
+    return s->groups.n + s->roles.n + (s->groups.n < CHECKS ? s->groups.n : CHECKS);
 }
 
 enum lq_status lq_survey_run(struct lq_strategy *s, struct lq_error *err)
 {
-    enum lq_status status = LQ_OK;
-    double *errors = calloc(s->menu.n + 1, sizeof *errors), *place = errors;
-    if (errors == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu errors", s->menu.n);
-    for (size_t g = 0; g < s->groups.n && status == LQ_OK; g++) {
-        struct lq_group *group = &s->groups.groups[g];
-        status = lq_strategy_step(s, group->name, 1, err);
-        if (status == LQ_OK) status = probe_group(s, group, probes, true, &group->divergence, place, err);
-        place += group->n;
-    }
-    if (status == LQ_OK && s->trial != NULL) status = check_power(s, errors, err);
-    if (status == LQ_OK && s->trial != NULL) set_sensitivities(s, errors);
+    enum lq_status status = probe_all(s, &s->groups, true, err);
+    if (status == LQ_OK && s->trial != NULL) status = probe_all(s, &s->roles, false, err);
+    if (status == LQ_OK && s->trial != NULL) status = check_power(s, err);
+    if (status == LQ_OK && s->trial != NULL) set_sensitivities(s);
     lq_known_save(s->known, s->options.hooks);
-    free(errors);
     return status;
 }

@@ -13,7 +13,7 @@
 
 enum { RECORDS = 48 };
 /* Rows of a tensor by which its errors are judged. */
-static const uint64_t sample_rows[] = {[LQ_EFFORT_NORMAL] = 64, [LQ_EFFORT_FAST] = 64, [LQ_EFFORT_BEST] = 256};
+static const uint64_t sample_rows[] = {[LQ_EFFORT_NORMAL] = 64, [LQ_EFFORT_FAST] = 32, [LQ_EFFORT_BEST] = 256};
 
 struct lq_matrix_terms lq_strategy_terms(const struct lq_strategy *s, const struct lq_tensor *tensor)
 {

@@ -10,8 +10,8 @@
  * the group in one small type; docs/rooms/strategy.md has more.
  *
  *     struct lq_strategy *strategy = NULL;
- *     lq_strategy_open(&strategy, &options, &err);                 // errors of types, sensitivities
- *     lq_strategy_plan(strategy, &(struct lq_goal){.bytes = 4200000000}, &plan, &outcome, &err);
+ *     lq_strategy_open(&strategy, &options, &err);
+ *     lq_strategy_plan(strategy, &(struct lq_goal){.bytes = 4200000000}, &plan, &outcome, &err);   // measures
  *     lq_strategy_free(strategy);
  */
 #ifndef LLAVA_QUANTIZE_STRATEGY_H
@@ -68,11 +68,11 @@ struct lq_strategy_outcome {
     unsigned swaps, neighbours; /* made after measuring, of so many that were measured */
 };
 
-/* What is known once the strategy is open; the last four grow with each plan. */
+/* What is known of a search: the first four of the model alone, the rest once something was planned. */
 struct lq_strategy_facts {
     size_t tensors, choices, groups;       /* to be chosen for, types offered in all, measured together */
-    size_t known;                          /* groups whose sensitivity an earlier run had measured */
     uint64_t smallest, original;           /* bytes of the files */
+    size_t known;                          /* measurements that an earlier run had made */
     double power;                          /* of the error, in the additive model */
     size_t checks;                         /* groups measured at a second type ... */
     double ratio, ratio_low, ratio_high;   /* ... and measured / predicted: geometric mean, range */
@@ -83,14 +83,15 @@ struct lq_strategy_facts {
     double seconds;                        /* since the beginning, of opening and planning */
 };
 
-/* Errors: those of the choices (limits that contradict each other), of reading and encoding, of the runtime. On failure
- * *out is untouched. Where nothing can be measured (no pair, no data, effort fast) all tensors are as sensitive. */
+/* Errors: those of the choices (limits that contradict each other), LQ_ERR_MEMORY. On failure *out is untouched. Where
+ * nothing can be measured (no pair, no data, effort fast) all tensors count alike. */
 enum lq_status lq_strategy_open(struct lq_strategy **out, const struct lq_strategy_options *options,
                                 struct lq_error *err);
 void lq_strategy_free(struct lq_strategy *strategy);
 struct lq_strategy_facts lq_strategy_facts(const struct lq_strategy *strategy);
-/* Errors: LQ_ERR_USAGE for a goal out of reach: the message says the smallest (or best) possible and which tensors hold
- * it there; for a divergence where nothing can be measured. On failure *out is untouched. */
+/* The first goal in reach finds out errors and sensitivities. Errors: LQ_ERR_USAGE for a goal out of reach: the message
+ * says the smallest (or best) possible and which tensors hold it there; for a divergence where nothing can be measured;
+ * those of reading, encoding and the runtime; LQ_ERR_CANCELLED. On failure *out is untouched. */
 enum lq_status lq_strategy_plan(struct lq_strategy *strategy, const struct lq_goal *goal, struct lq_plan **out,
                                 struct lq_strategy_outcome *outcome, struct lq_error *err);
 

@@ -206,7 +206,7 @@ static enum lq_status refuse_small(const struct lq_strategy *s, const struct lq_
                         s->options.model->path, wanted, least, names);
 }
 
-static enum lq_status check_size(struct lq_strategy *s, const struct lq_size *size, struct lq_error *err)
+enum lq_status lq_fit_check(struct lq_strategy *s, const struct lq_size *size, struct lq_error *err)
 {
     struct lq_fit_bounds b;
     enum lq_status status = lq_fit_bounds(&b, s, err);
@@ -256,7 +256,7 @@ enum lq_status lq_fit(struct lq_pick *out, struct lq_strategy *s, const struct l
 {
     struct table table = {0};
     struct lq_pick pick = {.name = name};
-    enum lq_status status = check_size(s, size, err);
+    enum lq_status status = lq_fit_check(s, size, err);
     if (status == LQ_OK) status = table_build(&table, s, size->data, err);
     if (status == LQ_OK && (pick.offers = calloc(s->menu.n + 1, sizeof *pick.offers)) == NULL)
         status = lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu choices", s->menu.n);

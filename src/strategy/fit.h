@@ -35,6 +35,9 @@ struct lq_fit_bounds {
 enum lq_status lq_fit_bounds(struct lq_fit_bounds *out, struct lq_strategy *strategy, struct lq_error *err);
 
 /* Errors: LQ_ERR_USAGE for a size below the smallest possible (the message names what holds it up) or above the
+ * original's. Needs no survey. */
+enum lq_status lq_fit_check(struct lq_strategy *strategy, const struct lq_size *size, struct lq_error *err);
+/* Errors: LQ_ERR_USAGE for a size below the smallest possible (the message names what holds it up) or above the
  * original's. On failure *out is untouched. */
 enum lq_status lq_fit(struct lq_pick *out, struct lq_strategy *strategy, const struct lq_size *size, const char *name,
                       struct lq_error *err);

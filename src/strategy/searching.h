@@ -1,7 +1,7 @@
-/* What a search holds from its opening on: what the rooms' parts pass to one another.
+/* What a search holds: what the room's parts pass to one another.
  *
- * lq_strategy_open fills it in this order: menu and groups, a trial where something can be measured, the survey's
- * errors and sensitivities, the rehearsal. Planning changes the groups' factors and what is rehearsed, both of which
+ * It is filled in this order: menu and groups by lq_strategy_open; a trial where something can be measured, the survey's
+ * errors and sensitivities, the rehearsal by the first goal that is not out of reach. Planning changes the groups' factors and what is rehearsed, both of which
  * begin anew with each plan.
  */
 #ifndef LQ_STRATEGY_SEARCHING_H
@@ -23,10 +23,13 @@ struct lq_strategy {
     struct lq_rehearsal *rehearsal; /* NULL as `trial` */
     struct lq_meter meter;
     struct lq_strategy_facts facts; /* but for what the trial counts */
+    bool surveyed;
 };
 
 /* A tensor's matrix as the plan will be quantised; errors from a sample of rows. */
 struct lq_matrix_terms lq_strategy_terms(const struct lq_strategy *strategy, const struct lq_tensor *tensor);
+/* Finds out errors and sensitivities, once: before the first fit. */
+enum lq_status lq_strategy_prepare(struct lq_strategy *strategy, struct lq_error *err);
 /* LQ_ERR_CANCELLED where the hook says so; else tells it that `what` is in hand. */
 enum lq_status lq_strategy_step(struct lq_strategy *strategy, const char *what, uint64_t steps, struct lq_error *err);
 

@@ -33,7 +33,8 @@ enum lq_status lq_strategy_curve(struct lq_strategy *s, struct lq_curve_point *p
 {
     struct lq_fit_bounds b;
     lq_strategy_forget(s);
-    enum lq_status status = lq_fit_bounds(&b, s, err);
+    enum lq_status status = lq_strategy_prepare(s, err);
+    if (status == LQ_OK) status = lq_fit_bounds(&b, s, err);
     if (status != LQ_OK) return status;
     double first = (double)b.smallest_data, last = fmin((double)b.largest_data, (double)b.weights * most_bpw / 8);
     if (last < first) last = first;

@@ -41,7 +41,7 @@ static bool can_measure(const struct lq_strategy_options *o)
 static enum lq_status open_trial(struct lq_strategy *s, struct lq_error *err)
 {
     const struct lq_strategy_options *o = &s->options;
-    if (!can_measure(o)) return LQ_OK;
+    if (!can_measure(o) || s->trial != NULL) return LQ_OK;
     struct lq_trial_options trial = {
         .pair = {.language = o->language, .mmproj = o->mmproj, .threads = o->threads, .hooks = o->hooks},
         .data = o->data,
@@ -61,7 +61,7 @@ static void set_facts(struct lq_strategy *s, const struct lq_fit_bounds *bounds)
     f->smallest = bounds->smallest;
     f->original = bounds->original;
     f->groups = s->groups.n + s->roles.n;
-    f->power = s->menu.power;
+    f->power = 1;
     for (size_t i = 0; i < s->menu.n; i++) {
         if (!s->menu.items[i].quantised) continue;
         f->tensors++;
@@ -72,19 +72,26 @@ static void set_facts(struct lq_strategy *s, const struct lq_fit_bounds *bounds)
 static enum lq_status open_search(struct lq_strategy *s, struct lq_error *err)
 {
     struct lq_fit_bounds bounds;
-    enum lq_status status = lq_menu_open(&s->menu, &s->options, err);
     bool single = s->options.effort == LQ_EFFORT_BEST;
+    enum lq_status status = lq_menu_open(&s->menu, &s->options, err);
     if (status == LQ_OK) status = lq_groups_build(&s->groups, &s->menu, single ? LQ_BY_TENSOR : LQ_BY_BLOCK, err);
     if (status == LQ_OK && !single) status = lq_groups_build(&s->roles, &s->menu, LQ_BY_ROLE, err);
-    if (status == LQ_OK) status = open_trial(s, err);
-    if (status == LQ_OK)
-        status = lq_known_open(&s->known, &s->options, sample_rows[s->options.effort], records_of(s), err);
-    if (status != LQ_OK) return status;
-    s->meter.total = lq_survey_steps(s);
-    status = lq_survey_run(s, err);
-    if (status == LQ_OK && s->trial != NULL) status = lq_rehearsal_open(&s->rehearsal, s, err);
     if (status == LQ_OK) status = lq_fit_bounds(&bounds, s, err);
     if (status == LQ_OK) set_facts(s, &bounds);
+    return status;
+}
+
+enum lq_status lq_strategy_prepare(struct lq_strategy *s, struct lq_error *err)
+{
+    if (s->surveyed) return LQ_OK;
+    enum lq_status status = open_trial(s, err);
+    if (status == LQ_OK && s->known == NULL)
+        status = lq_known_open(&s->known, &s->options, sample_rows[s->options.effort], records_of(s), err);
+    if (status != LQ_OK) return status;
+    s->meter.total += lq_survey_steps(s);
+    status = lq_survey_run(s, err);
+    if (status == LQ_OK && s->trial != NULL) status = lq_rehearsal_open(&s->rehearsal, s, err);
+    s->surveyed = status == LQ_OK;
     return status;
 }
 
@@ -159,7 +166,9 @@ static enum lq_status find_for_size(struct planning *p, struct lq_error *err)
     p->size = (struct lq_size){.bytes = p->goal->bytes};
     if (p->goal->bpw > 0)
         p->size = (struct lq_size){.bytes = (uint64_t)(p->goal->bpw * (double)bounds.weights / 8), .data = true};
-    status = lq_fit(&p->pick, s, &p->size, p->name, err);
+    status = lq_fit_check(s, &p->size, err);
+    if (status == LQ_OK) status = lq_strategy_prepare(s, err);
+    if (status == LQ_OK) status = lq_fit(&p->pick, s, &p->size, p->name, err);
     if (status != LQ_OK || s->trial == NULL) return status;
     s->meter.total += 1 + lq_repair_steps(s);
     status = lq_repair_measure(&p->measured, s, &p->pick, &p->size, err);
@@ -171,12 +180,14 @@ static enum lq_status find_for_size(struct planning *p, struct lq_error *err)
 static enum lq_status find_for_divergence(struct planning *p, struct lq_error *err)
 {
     struct lq_strategy *s = p->strategy;
-    if (s->trial == NULL)
+    if (!can_measure(&s->options))
         return lq_error_set(err, LQ_ERR_USAGE,
                             "%s: a divergence is reached by measuring, which needs data and another effort than fast",
                             s->options.model->path);
     s->meter.total += lq_reach_steps();
-    enum lq_status status = lq_reach(&p->pick, &p->measured, &p->size, s, p->goal->kld, p->name, err);
+    enum lq_status status = lq_strategy_prepare(s, err);
+    if (status != LQ_OK) return status;
+    status = lq_reach(&p->pick, &p->measured, &p->size, s, p->goal->kld, p->name, err);
     if (status == LQ_OK) p->outcome.first = p->measured.divergence.mean;
     return status;
 }

@@ -120,13 +120,13 @@ static void put_cost(const struct cli_job *job, const struct lq_model *model, co
     }
     bool single = job->effort == LQ_EFFORT_BEST;
     double groups = single ? 7 * seven.blocks[LQ_LANGUAGE] + 6 * seven.blocks[LQ_VISION] + 4
-                           : 2 * (seven.blocks[LQ_LANGUAGE] + seven.blocks[LQ_VISION]) + 3;
-    double measurements = groups + (double)f->measurements - (double)(f->groups - f->known);
+                           : 2 * (seven.blocks[LQ_LANGUAGE] + seven.blocks[LQ_VISION]) + 3 + 13;
+    double measurements = groups + (double)f->measurements + (double)f->known - (double)f->groups;
     printf("Measuring: %zu tensors in %zu groups, %zu types in all; %" PRIu64 " times %zu records (%zu tokens, %zu of "
            "them answers)\nin %.0f seconds. ",
            f->tensors, f->groups, f->choices, f->measurements, f->records, f->tokens, f->answer_tokens, f->seconds);
     printf("It grows with the %s, not with the types, whose errors come from a sample of rows.\n",
-           single ? "tensors" : "blocks, two measurements each");
+           single ? "tensors" : "blocks, two measurements each, and roles");
     printf(
         "LLaVA-1.5-7B would take %.0f measurements: at the rate of weights and tokens here no more than %.0f hours.\n",
         measurements, hours_for_seven(job, model, f, measurements));

@@ -54,7 +54,7 @@ def by_picture(result):
     """The divergence of each picture's answers, summed over their tokens."""
     sums = {}
     for question in result["questions"]:
-        image = question["image"]
+        image = os.path.basename(question["image"])  # the folder may have moved since
         sums[image] = sums.get(image, 0) + question["kl"] * question["tokens"]
     return sums
 

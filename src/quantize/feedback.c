@@ -162,6 +162,7 @@ enum lq_status lq_feedback_encode(const struct lq_factor *factor, enum lq_type t
     *outcome = (struct lq_feedback_outcome){0};
     t.row_bytes = lq_format_row_bytes(type, factor->columns);
     t.block_bytes = lq_format_get(type)->bytes;
+    t.blocks = LQ_PANEL / t.grid->weights;
     t.panel = (struct lq_tile_panel *)(void *)scratch;
     t.errors = (float(*)[WAYS][ROWS])(void *)(scratch + panel_floats());
     t.lost = (float(*)[ROWS])(void *)(t.errors + factor->columns);

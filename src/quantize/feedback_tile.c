@@ -30,7 +30,7 @@ void lq_tile_enter(struct lq_tile *t)
 
 uint8_t *lq_tile_block(const struct lq_tile *t, size_t block, size_t row)
 {
-    return t->coded + ((t->at * LQ_PANEL / t->grid->weights + block) * ROWS + row) * t->block_bytes;
+    return t->coded + ((t->at * t->blocks + block) * ROWS + row) * t->block_bytes;
 }
 
 void lq_tile_read_scales(const struct lq_tile *t, size_t block)

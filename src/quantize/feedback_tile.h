@@ -34,6 +34,7 @@ struct lq_tile {
     uint8_t (*levels)[ROWS];     /* with feedback, less the least one, by position */
     uint8_t *coded;              /* blocks with feedback, by position, each of all rows: their scales */
     size_t at, width, height;    /* the panel's number, columns, and rows of L */
+    size_t blocks;               /* of a row in a whole panel */
     const float *upper;          /* its columns of L */
     uint32_t place[LQ_PANEL];    /* of a block's weights: their positions */
     uint8_t part[LQ_PANEL];      /* at each position: the part of the panel */

@@ -43,7 +43,8 @@ def measure(options, pair, original, name, data):
     """The result of `eval` on one set."""
     folder = os.path.join(options.folder, "encoding", name)
     os.makedirs(os.path.join(folder, "results"), exist_ok=True)
-    return measured(argparse.Namespace(**{**vars(options), "folder": folder, "data": data, "text": None}), pair, original)
+    options = argparse.Namespace(**{**vars(options), "folder": folder, "data": data, "text": None})
+    return measured(options, pair, original)
 
 
 def types(result):

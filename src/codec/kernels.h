@@ -10,6 +10,7 @@
 #ifndef LQ_CODEC_KERNELS_H
 #define LQ_CODEC_KERNELS_H
 
+#include "codec/levels.h"
 #include "llava_quantize/codec.h"
 
 #include <stddef.h>
@@ -46,6 +47,49 @@ struct lq_encode {
     uint8_t *dst;
 };
 
+/* LQ_ABREAST rows side by side: number r of a vector belongs to row r, and no row knows of another. */
+
+/* Columns of a grid's weights, each with its part's scales. */
+struct lq_abreast {
+    const struct lq_grid *grid;
+    size_t n;            /* columns */
+    const uint8_t *part; /* of each column */
+    const float (*scale)[LQ_ABREAST], (*offset)[LQ_ABREAST];
+    const float (*inverse)[LQ_ABREAST]; /* of scale; 0 where that is nearly nothing; for `descend` alone */
+};
+
+/* Columns that get their levels one by one, the last one first: each the best while all others stay. With errors
+ * e = w - q, what is lost is e' M e / 2 - sums' e and something that does not change: column k's error should shrink by
+ * s / M_kk, where s is sums_k and what the steps of later columns have added to it. */
+struct lq_descent {
+    struct lq_abreast columns; /* at most LQ_DESCENT */
+    const float *matrix;       /* M: element (k, j), j >= k, at k * stride + j */
+    size_t stride;
+    const float (*w)[LQ_ABREAST];
+    const float *sums; /* column k's from k * apart on */
+    float *errors;     /* likewise; out: with the new levels */
+    size_t apart;
+    float (*moved)[LQ_ABREAST];   /* out: what the columns' steps have added to the errors */
+    uint8_t (*level)[LQ_ABREAST]; /* out: less the least one */
+    float (*lost)[LQ_ABREAST];    /* NULL, or out: M_kk times how far the level is from the best value */
+    float (
+        *change)[LQ_ABREAST]; /* NULL: errors are nothing before the steps. Or out: what has been added to `errors`, */
+    /* because the scales have changed since and by the steps from the levels that are there */
+};
+enum { LQ_DESCENT = 32 };
+
+/* LQ_ABREAST_KERNELS(K): as LQ_KERNELS, of rows side by side; n is a multiple of 32. */
+#define LQ_ABREAST_KERNELS(K) \
+    K(put_abreast, (const float *src, size_t stride, size_t rows, const uint32_t *place, size_t n, \
+                    const float(*from)[LQ_ABREAST], float *dst, size_t apart)) /* weight i of each row, taken from */ \
+    /* from[place[i]] where that is not NULL, to dst + place[i] * apart; rows that are missing are zeros */ \
+    K(put_behind, (const float(*a)[LQ_ABREAST], const float(*b)[LQ_ABREAST], const uint32_t *place, size_t n, \
+                   float *dst)) /* a + b back into rows of n weights one behind the other */ \
+    K(dot_abreast, (const float *x, size_t x_apart, const float *y, size_t y_apart, size_t n, float *out)) \
+    K(grid_abreast, (const struct lq_abreast *columns, const uint8_t(*level)[LQ_ABREAST], \
+                     float(*out)[LQ_ABREAST])) /* scale * value + offset */ \
+    K(descend, (const struct lq_descent *d))
+
 /* LQ_BLOCK_FORMATS(T): T(TYPE, name) for every block format whose encoder and decoder are ours. */
 #define LQ_BLOCK_FORMATS(T) \
     T(Q4_0, q4_0) \
@@ -68,6 +112,7 @@ struct lq_kernel_table {
     void (*decode[LQ_TYPE_COUNT])(const uint8_t *src, float *dst, size_t n_blocks);
 #define LQ_MEMBER(kernel, arguments) void(*kernel) arguments;
     LQ_KERNELS(LQ_MEMBER)
+    LQ_ABREAST_KERNELS(LQ_MEMBER)
 #undef LQ_MEMBER
 };
 

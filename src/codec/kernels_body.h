@@ -16,6 +16,7 @@
 #include "codec/encode_mxfp4.h"
 #include "codec/encode_affine.h"
 #include "codec/encode_affine_super.h"
+#include "codec/rows_abreast.h"
 
 #define LQ_TABLE_OF(isa) LQ_TABLE_OF_(isa)
 #define LQ_TABLE_OF_(isa) lq_kernels_##isa
@@ -27,4 +28,4 @@
 const struct lq_kernel_table LQ_TABLE_OF(LQ_ISA) = {.name = LQ_STRING(LQ_ISA),
                                                     .encode = {LQ_BLOCK_FORMATS(LQ_ENCODER)},
                                                     .decode = {LQ_BLOCK_FORMATS(LQ_DECODER)},
-                                                    LQ_KERNELS(LQ_ENTRY)};
+                                                    LQ_KERNELS(LQ_ENTRY) LQ_ABREAST_KERNELS(LQ_ENTRY)};

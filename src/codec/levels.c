@@ -46,42 +46,42 @@ static void gather_bits(const struct lq_plane *plane, const uint8_t *block, size
     }
 }
 
-/* Writes them: all of a byte's bits belong to the plane. */
-static void scatter_bits(const struct lq_plane *plane, uint8_t *block, size_t n, const uint8_t *numbers)
+enum { WORDS = LQ_ABREAST / 8 };
+
+/* Codes of one weight's levels, block by block. */
+static void code_levels(const struct lq_grid *grid, const uint8_t *level, uint64_t *words)
 {
-    unsigned per_byte = 8 / plane->bits, mask = (1u << plane->bits) - 1;
-    uint8_t *bytes = block + plane->at;
-    memset(bytes, 0, n / per_byte);
-    for (size_t i = 0; i < n; i += plane->run) {
-        size_t turn = i / plane->run, up = turn % per_byte * plane->bits;
-        uint8_t *to = bytes + turn / per_byte * plane->run;
-        for (unsigned k = 0; k < plane->run; k++) to[k] |= (uint8_t)((numbers[i + k] >> plane->up & mask) << up);
-    }
+    const uint64_t flip = grid->type == LQ_TYPE_Q8_0 ? UINT64_MAX / 255 * Q8_FLIP : 0;
+    uint8_t code[LQ_ABREAST] = {0};
+    for (unsigned r = 0; r < LQ_ABREAST && grid->codes != NULL; r++) code[r] = grid->codes[level[r]];
+    memcpy(words, grid->codes != NULL ? code : level, sizeof code);
+    for (unsigned w = 0; w < WORDS; w++) words[w] ^= flip;
 }
 
-void lq_grid_levels(const struct lq_grid *grid, const uint8_t *block, int8_t *levels)
+/* Byte `at` of a plane, in every block: all of its bits belong to the plane. Eight blocks at a time, because bytes of a
+ * word that are masked keep to themselves when it is shifted. */
+static void gather_byte(const struct lq_grid *grid, const struct lq_plane *plane, unsigned at,
+                        const uint8_t *const *level, uint8_t *bytes)
 {
-    uint8_t code[LQ_GRID_WEIGHTS] = {0};
-    unsigned n = grid->weights, flip = grid->type == LQ_TYPE_Q8_0 ? Q8_FLIP : 0;
-    for (unsigned p = 0; p < 2 && grid->plane[p].bits != 0; p++) gather_bits(&grid->plane[p], block, n, code);
-    for (unsigned i = 0; i < n; i++) levels[i] = (int8_t)((int)(code[i] ^ flip) + grid->least);
-    if (grid->codes == NULL) return;
-    for (unsigned i = 0; i < n; i++) {
-        int level = 0;
-        for (int k = grid->least; k <= grid->most; k++)
-            if (grid->codes[k - grid->least] == code[i]) level = k;
-        levels[i] = (int8_t)level;
+    const uint64_t ones = UINT64_MAX / 255;
+    unsigned per_byte = 8 / plane->bits, first = at / plane->run * per_byte * plane->run + at % plane->run;
+    uint64_t mask = ones * ((1u << plane->bits) - 1), words[WORDS] = {0};
+    for (unsigned turn = 0; turn < per_byte; turn++) {
+        uint64_t code[WORDS];
+        code_levels(grid, level[first + turn * plane->run], code);
+        for (unsigned w = 0; w < WORDS; w++) words[w] |= (code[w] >> plane->up & mask) << turn * plane->bits;
     }
+    memcpy(bytes, words, sizeof words);
 }
 
-void lq_grid_write(const struct lq_grid *grid, uint8_t *block, const int8_t *levels)
+void lq_grid_write(const struct lq_grid *grid, const uint8_t *const *level, uint8_t *blocks, size_t bytes)
 {
-    uint8_t code[LQ_GRID_WEIGHTS] = {0};
-    unsigned n = grid->weights, flip = grid->type == LQ_TYPE_Q8_0 ? Q8_FLIP : 0;
-    for (unsigned i = 0; i < n; i++) code[i] = (uint8_t)((unsigned)(levels[i] - grid->least) ^ flip);
-    if (grid->codes != NULL)
-        for (unsigned i = 0; i < n; i++) code[i] = grid->codes[code[i]];
-    for (unsigned p = 0; p < 2 && grid->plane[p].bits != 0; p++) scatter_bits(&grid->plane[p], block, n, code);
+    for (unsigned p = 0; p < 2 && grid->plane[p].bits != 0; p++)
+        for (unsigned at = 0; at < (unsigned)grid->weights * grid->plane[p].bits / 8; at++) {
+            uint8_t column[LQ_ABREAST];
+            gather_byte(grid, &grid->plane[p], at, level, column);
+            for (size_t r = 0; r < LQ_ABREAST; r++) blocks[r * bytes + grid->plane[p].at + at] = column[r];
+        }
 }
 
 static float half_at(const uint8_t *p)

@@ -7,8 +7,8 @@
  *
  *     const struct lq_grid *grid = lq_grid_find(LQ_TYPE_Q4_K);  // 256 weights in parts of 32, levels 0 .. 15
  *     lq_grid_scales(grid, block, scale, offset);               // grid->weights / grid->part of each
- *     level[i] = nearest((w[i] - offset[i / grid->part]) / scale[i / grid->part]);
- *     lq_grid_write(grid, block, level);                        // scales stay, levels are replaced
+ *     level[i][r] = nearest((w[i][r] - offset[i / grid->part]) / scale[i / grid->part]) - grid->least; // in block r
+ *     lq_grid_write(grid, level, blocks, bytes);                // scales stay, levels are replaced
  */
 #ifndef LQ_CODEC_LEVELS_H
 #define LQ_CODEC_LEVELS_H
@@ -16,6 +16,8 @@
 #include "llava_quantize/codec.h"
 
 enum { LQ_GRID_WEIGHTS = 256, LQ_GRID_PARTS = 16 };
+/* Rows that stand side by side where levels are chosen. */
+enum { LQ_ABREAST = 128 };
 
 /* One level for each weight: `bits` of it stand in byte `at` + i / (run * k) * run + i % run, k = 8 / bits, behind those
  * of weights i - run, i - 2 run and so on; in the level they go up by `up`. */
@@ -37,9 +39,9 @@ struct lq_grid {
 const struct lq_grid *lq_grid_find(enum lq_type type);
 /* Scale and offset of each part; an offset is -0 where the type has none. */
 void lq_grid_scales(const struct lq_grid *grid, const uint8_t *block, float *scale, float *offset);
-/* The levels that stand in a block. */
-void lq_grid_levels(const struct lq_grid *grid, const uint8_t *block, int8_t *levels);
-void lq_grid_write(const struct lq_grid *grid, uint8_t *block, const int8_t *levels);
+/* Puts levels into LQ_ABREAST blocks, block r from blocks + r * bytes on: level[i][r] is weight i's level there, less the
+ * least one. */
+void lq_grid_write(const struct lq_grid *grid, const uint8_t *const *level, uint8_t *blocks, size_t bytes);
 /* The number that all scales (way 0) or offsets (way 1) of a block are multiples of; 0 where there is none. */
 float lq_grid_super(const struct lq_grid *grid, const uint8_t *block, int way);
 /* Changes it to the f16 number nearest to `value`, if that is finite. Returns what it is then. */

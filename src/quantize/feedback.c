@@ -2,6 +2,7 @@
 
 #include "base/blas.h"
 #include "codec/encode.h"
+#include "codec/kernels.h"
 #include "quantize/feedback_tile.h"
 
 #include <string.h>
@@ -17,7 +18,7 @@ static size_t panel_floats(void)
 size_t lq_feedback_scratch(size_t columns)
 {
     size_t coded = (columns + LQ_PANEL - 1) / LQ_PANEL * PANEL_BYTES * ROWS / sizeof(float);
-    return panel_floats() + columns * (WAYS + 1) * ROWS + coded;
+    return panel_floats() + columns * (WAYS + 1) * ROWS + columns * ROWS / sizeof(float) + coded;
 }
 
 static const float *block_importance(const struct lq_tile *t, size_t block)
@@ -42,52 +43,17 @@ static void encode_singly(struct lq_tile *t, size_t block, size_t weights)
 /* The scales of one block, searched for on its corrected weights. */
 static void fit_block(struct lq_tile *t, size_t block)
 {
-    enum { AT_ONCE = 16 };
     struct lq_tile_panel *p = t->panel;
     size_t weights = t->grid->weights, first = block * weights;
     const float *square = t->upper + first * t->height + first;
     for (size_t k = first; k < first + weights; k++) memcpy(p->moved[k], p->sums[k][FED], sizeof p->moved[k]);
     cblas_strsm(CblasRowMajor, CblasLeft, CblasUpper, CblasNoTrans, CblasNonUnit, (int)weights, ROWS, 1, square,
                 (int)t->height, p->moved[first], ROWS);
-    for (size_t row = 0; row < ROWS; row += AT_ONCE)
-        for (size_t k = first; k < first + weights; k++) {
-            float *to = p->rowwise + t->within[k];
-            for (size_t r = row; r < row + AT_ONCE; r++) to[r * weights] = p->weights[k][r] + p->moved[k][r];
-        }
+    lq_kernels()->put_behind(p->weights, p->moved, t->place + first, weights, p->rowwise);
     if (lq_codec_encode(t->grid->type, p->rowwise, ROWS, weights, block_importance(t, block), t->effort,
                         lq_tile_block(t, block, 0), NULL) != LQ_OK)
         encode_singly(t, block, weights);
     lq_tile_read_scales(t, block);
-}
-
-/* Rounds the column at position k of the panel. */
-static void round_column(struct lq_tile *t, size_t k, float own)
-{
-    const float *w = t->panel->weights[k], *sum = t->panel->sums[k][FED];
-    float target[ROWS], q[ROWS], over = 1 / own, *error = t->errors[t->at * LQ_PANEL + k][FED];
-    float *lost = t->lost[t->at * LQ_PANEL + k];
-    for (size_t r = 0; r < ROWS; r++) target[r] = w[r] + sum[r] * over;
-    lq_tile_round(t, k, target, q);
-    for (size_t r = 0; r < ROWS; r++) {
-        lost[r] = own * (target[r] - q[r]);
-        error[r] = w[r] - q[r];
-    }
-}
-
-/* The columns of a group, from the last to the first, each with what the ones done call for. */
-static void round_group(struct lq_tile *t, size_t first)
-{
-    struct lq_tile_panel *p = t->panel;
-    float(*errors)[WAYS][ROWS] = t->errors + t->at * LQ_PANEL;
-    for (size_t done = 0; done < LQ_GROUP; done++) {
-        size_t k = first + LQ_GROUP - 1 - done;
-        const float *l = t->upper + k * t->height + k;
-        if (done > 0) lq_tile_add(l + 1, errors[k + 1][FED], BOTH, done, p->sums[k][FED]);
-        round_column(t, k, *l);
-    }
-    if (first > 0)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)first, ROWS, LQ_GROUP, 1, t->upper + first,
-                    (int)t->height, errors[first][FED], BOTH, 1, p->sums[0][FED], BOTH);
 }
 
 /* The panel's columns with feedback. */
@@ -95,9 +61,9 @@ static void feed_back(struct lq_tile *t)
 {
     for (size_t end = t->width; end > 0; end -= LQ_GROUP) {
         if (end % t->grid->weights == 0) fit_block(t, end / t->grid->weights - 1);
-        round_group(t, end - LQ_GROUP);
+        size_t k = end - LQ_GROUP;
+        lq_tile_descend(t, k, t->upper + k * t->height + k, t->height, true);
     }
-    lq_tile_write(t);
 }
 
 /* Rows of L' e that the errors behind the panel make. */
@@ -112,11 +78,10 @@ static void add_up(const struct lq_tile *t)
 }
 
 /* Adds the squares of n vectors, `times` so much, to each row's sum. */
-static void add_squares(const float *x, size_t stride, size_t n, double times, double *sum)
+static void add_squares(const float *x, size_t apart, size_t n, double times, double *sum)
 {
-    float now[ROWS] = {0};
-    for (size_t k = 0; k < n; k++)
-        for (size_t r = 0; r < ROWS; r++) now[r] += x[k * stride + r] * x[k * stride + r];
+    float now[ROWS];
+    lq_kernels()->dot_abreast(x, apart, x, apart, n, now);
     for (size_t r = 0; r < ROWS; r++) sum[r] += times * (double)now[r];
 }
 
@@ -131,24 +96,32 @@ static void lose_plainly(struct lq_tile *t, const uint8_t *plain, double *loss)
         for (size_t r = 0; r < t->rows; r++)
             lq_codec_decode(t->grid->type, plain + r * t->row_bytes + at * t->block_bytes, p->rowwise + r * weights,
                             weights, NULL);
-        lq_tile_set_rows(p->rowwise, weights, t->rows, t->within + first, weights, p->moved + first);
+        lq_kernels()->put_abreast(p->rowwise, weights, t->rows, t->place + first, weights, p->weights, errors[0][PLAIN],
+                                  BOTH);
     }
-    for (size_t k = 0; k < t->width; k++)
-        for (size_t r = 0; r < ROWS; r++) errors[k][PLAIN][r] = p->weights[k][r] - p->moved[k][r];
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)t->width, ROWS, (int)t->width, 1, t->upper,
                 (int)t->height, errors[0][PLAIN], BOTH, 1, p->sums[0][PLAIN], BOTH);
     add_squares(p->sums[0][PLAIN], BOTH, t->width, 1, loss);
     add_squares(errors[0][PLAIN], BOTH, t->width, -t->factor->added, loss);
 }
 
+/* Puts a row's blocks where they belong. */
+static void give_row(struct lq_tile *t, size_t r, uint8_t *dst)
+{
+    size_t weights = t->grid->weights;
+    for (t->at = 0; t->at < t->factor->panels; t->at++)
+        for (size_t first = 0; first < lq_panel_width(t->factor, t->at); first += weights)
+            memcpy(dst + lq_tile_columns(t)[first] / weights * t->block_bytes, lq_tile_block(t, first / weights, r),
+                   t->block_bytes);
+}
+
 /* Keeps the better of both encodings of each row; `dst` holds the plain one. */
-static void choose(const struct lq_tile *t, const double (*loss)[ROWS], uint8_t *dst,
-                   struct lq_feedback_outcome *outcome)
+static void choose(struct lq_tile *t, const double (*loss)[ROWS], uint8_t *dst, struct lq_feedback_outcome *outcome)
 {
     for (size_t r = 0; r < t->rows; r++) {
         double plain = loss[PLAIN][r] < 0 ? 0 : loss[PLAIN][r], fed = loss[FED][r] < 0 ? 0 : loss[FED][r];
         bool better = !t->broken[r] && fed < plain;
-        if (better) memcpy(dst + r * t->row_bytes, t->coded + r * t->row_bytes, t->row_bytes);
+        if (better) give_row(t, r, dst + r * t->row_bytes);
         outcome->plain += plain / t->factor->tokens;
         outcome->written += (better ? fed : plain) / t->factor->tokens;
         outcome->kept += !better;
@@ -164,8 +137,9 @@ static void encode_tile(struct lq_tile *t, uint8_t *dst, struct lq_feedback_outc
         add_up(t);
         lose_plainly(t, dst, loss[PLAIN]);
         feed_back(t);
+        if (rounds[t->effort] == 0) lq_tile_write(t);
     }
-    for (unsigned round = 0; round < rounds[t->effort]; round++) lq_tile_close(t);
+    for (unsigned left = rounds[t->effort]; left > 0; left--) lq_tile_close(t, left == 1);
     for (size_t p = 0; p < t->factor->columns; p += LQ_GROUP) {
         add_squares(t->lost[p], ROWS, LQ_GROUP, 1, loss[FED]);
         add_squares(t->errors[p][FED], BOTH, LQ_GROUP, -t->factor->added, loss[FED]);
@@ -188,10 +162,12 @@ enum lq_status lq_feedback_encode(const struct lq_factor *factor, enum lq_type t
     *outcome = (struct lq_feedback_outcome){0};
     t.row_bytes = lq_format_row_bytes(type, factor->columns);
     t.block_bytes = lq_format_get(type)->bytes;
+    t.blocks = LQ_PANEL / t.grid->weights;
     t.panel = (struct lq_tile_panel *)(void *)scratch;
     t.errors = (float(*)[WAYS][ROWS])(void *)(scratch + panel_floats());
     t.lost = (float(*)[ROWS])(void *)(t.errors + factor->columns);
-    t.coded = (uint8_t *)(t.lost + factor->columns);
+    t.levels = (uint8_t(*)[ROWS])(t.lost + factor->columns);
+    t.coded = (uint8_t *)(t.levels + factor->columns);
     for (size_t row = 0; row < rows; row += ROWS) {
         t.w = w + row * factor->columns;
         t.rows = rows - row < ROWS ? rows - row : ROWS;

@@ -13,15 +13,13 @@
 enum { FED, PLAIN, WAYS };
 enum { ROWS = LQ_FEEDBACK_ROWS, BOTH = WAYS * ROWS, PANEL_BYTES = 272 /* of a row at most: eight blocks of q8_0 */ };
 
-/* The panel in hand; by position, but for the last two. */
+/* The panel in hand, by position; but for what stands row by row. */
 struct lq_tile_panel {
     float weights[LQ_PANEL][ROWS];
     float sums[LQ_PANEL][WAYS][ROWS];
     float moved[LQ_PANEL][ROWS], pushed[LQ_PANEL][ROWS], change[LQ_PANEL][ROWS];
     float scale[LQ_GRID_PARTS][ROWS], inverse[LQ_GRID_PARTS][ROWS], offset[LQ_GRID_PARTS][ROWS];
-    int8_t levels[LQ_PANEL][ROWS];
-    float rowwise[ROWS * LQ_PANEL];    /* row by row */
-    uint8_t coded[ROWS * PANEL_BYTES]; /* block by block, in each row by row */
+    float rowwise[ROWS * LQ_PANEL]; /* row by row */
 };
 
 struct lq_tile {
@@ -33,10 +31,13 @@ struct lq_tile {
     struct lq_tile_panel *panel;
     float (*errors)[WAYS][ROWS]; /* w - q, by position */
     float (*lost)[ROWS];         /* with feedback, L' (w - q) */
-    uint8_t *coded;              /* rows with feedback */
+    uint8_t (*levels)[ROWS];     /* with feedback, less the least one, by position */
+    uint8_t *coded;              /* blocks with feedback, by position, each of all rows: their scales */
     size_t at, width, height;    /* the panel's number, columns, and rows of L */
+    size_t blocks;               /* of a row in a whole panel */
     const float *upper;          /* its columns of L */
-    uint32_t within[LQ_PANEL];   /* a block: the weight at each position */
+    uint32_t place[LQ_PANEL];    /* of a block's weights: their positions */
+    uint8_t part[LQ_PANEL];      /* at each position: the part of the panel */
     bool broken[ROWS];           /* rows that cannot be encoded with feedback */
 };
 
@@ -44,26 +45,22 @@ struct lq_tile {
 void lq_tile_enter(struct lq_tile *t);
 /* The column of the matrix at each of the panel's positions. */
 const uint32_t *lq_tile_columns(const struct lq_tile *t);
-/* Rows side by side from rows behind one another: column[k] of row r goes to dst[k][r]. */
-void lq_tile_set_rows(const float *src, size_t stride, size_t rows, const uint32_t *column, size_t n,
-                      float (*dst)[ROWS]);
-/* The block of a row in panel->coded. */
+/* The block of a row, whose levels are those that its scales were searched for with until lq_tile_write. */
 uint8_t *lq_tile_block(const struct lq_tile *t, size_t block, size_t row);
-/* Sets the scales of a block's parts from panel->coded. */
+/* Sets the scales of a block's parts. */
 void lq_tile_read_scales(const struct lq_tile *t, size_t block);
-/* The part, among the panel's, that position k belongs to. */
-size_t lq_tile_part(const struct lq_tile *t, size_t k);
-/* Gives position k the levels whose weights are nearest to `target`; those weights go to q. */
-void lq_tile_round(const struct lq_tile *t, size_t k, const float *target, float *q);
-/* Puts the panel's blocks, with the levels chosen, into the tile's rows; */
+/* n columns from position k on, as the kernels take them. */
+struct lq_abreast lq_tile_grid(const struct lq_tile *t, size_t k, size_t n);
+/* Gives the LQ_GROUP columns from position k on their levels, and tells those before them what that calls for. `matrix` is
+ * where their rows and columns meet, with those before them above it, rows `stride` apart: of L' the first time, of H
+ * later, when panel->change is set to what the errors have changed by since. */
+void lq_tile_descend(const struct lq_tile *t, size_t k, const float *matrix, size_t stride, bool first);
+/* Puts the panel's levels into its blocks. */
 void lq_tile_write(const struct lq_tile *t);
-/* and takes them, scales and levels, from there. */
-void lq_tile_read(const struct lq_tile *t);
-/* Adds l[j] times vectors[j * stride] .. to `sums`, for n vectors of ROWS. */
-void lq_tile_add(const float *l, const float *vectors, size_t stride, size_t n, float *sums);
 
 /* After all panels are done: one round in which each block's scales are fitted to its levels under the whole H, and then
- * each level takes the best value that it can while all others stay. Neither makes a row's loss larger. */
-void lq_tile_close(struct lq_tile *t);
+ * each level takes the best value that it can while all others stay. Neither makes a row's loss larger. After the last
+ * round the blocks hold the levels. */
+void lq_tile_close(struct lq_tile *t, bool last);
 
 #endif

@@ -130,7 +130,8 @@ def compare(options, original, statistics, kind):
     pairs = {theirs.maker + "with its imatrix": theirs}
     for step, arguments in STEPS.items():
         pairs[step] = make(options, step, (tower, kind), [a.format(**statistics) for a in arguments])
-    results = {step: measured(options, pair, original, "-t", options.threads, "--by-half") for step, pair in pairs.items()}
+    results = {step: measured(options, pair, original, "-t", options.threads, "--by-half")
+               for step, pair in pairs.items()}
     if any(types(r) != types(results["plain"]) for r in results.values()):
         sys.exit(f"{kind}: the types differ")
     rows = [{"calibrated": kind + ("" if tower == kind else f", tower {tower}"), "step": step,

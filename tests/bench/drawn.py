@@ -3,8 +3,8 @@
     draw(folder)    # folder/NNNNN.png and folder/drawn.jsonl; returns the path of the latter
 
 Scenes are tools/demo/scenes.py's, drawn as tools/demo/make_exam.py draws the exam, but from another seed, and with up
-to eight of a scene's questions instead of two: a picture costs more time than its questions. Training, validation (777),
-exam (4242), calibration (31337) and text (2718) used other seeds, so that nobody has seen these.
+to eight of a scene's questions instead of two: a picture costs more time than its questions. Training, validation
+(777), exam (4242), calibration (31337) and text (2718) used other seeds, so that nobody has seen these.
 """
 import json
 import os

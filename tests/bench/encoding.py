@@ -43,7 +43,8 @@ def measure(options, pair, original, name, data):
     """The result of `eval` on one set."""
     folder = os.path.join(options.folder, "encoding", name)
     os.makedirs(os.path.join(folder, "results"), exist_ok=True)
-    return measured(argparse.Namespace(**{**vars(options), "folder": folder, "data": data, "text": None}), pair, original)
+    options = argparse.Namespace(**{**vars(options), "folder": folder, "data": data, "text": None})
+    return measured(options, pair, original)
 
 
 def types(result):
@@ -54,7 +55,7 @@ def by_picture(result):
     """The divergence of each picture's answers, summed over their tokens."""
     sums = {}
     for question in result["questions"]:
-        image = question["image"]
+        image = os.path.basename(question["image"])  # the folder may have moved since
         sums[image] = sums.get(image, 0) + question["kl"] * question["tokens"]
     return sums
 

@@ -6,7 +6,8 @@
  * Exits with 77 where the machine lacks the table that --only names. A table uses one set of CPU features, all or none
  * of it, so that the tables are the subsets that there are. UPDATE=1 in the environment rewrites the file of digests.
  *
- * Kernels come from the lists in kernels.h: a new one without a row in check_rows.c does not compile, a new encoder or
+ * Kernels come from the lists in kernels.h: a new one without a row in check_rows.c or
+ * check_abreast.c does not compile, a new encoder or
  * decoder is found by itself. Like dav1d's program of this name, it tests and times by the same means. */
 #include "checkasm.h"
 #include "lane_ops.h"
@@ -186,6 +187,7 @@ int main(int argc, char **argv)
     if (bench) {
         print_heading(&run);
         time_rows(&run);
+        time_abreast(&run);
         time_blocks(&run);
         return 0;
     }
@@ -194,6 +196,7 @@ int main(int argc, char **argv)
     random_seed(seed);
     check_lanes(&run);
     check_rows(&run);
+    check_abreast(&run);
     check_blocks(&run);
     return report(&run);
 }

@@ -31,11 +31,15 @@ void failed(const char *table, const char *format, ...) __attribute__((format(pr
 /* Compares `bytes` bytes; where `size` is 4 or 8, floats or doubles of that size which are not a number are equal. */
 bool same(const void *found, const void *expected, size_t bytes, size_t size, size_t *where);
 
-void check_lanes(const struct run *run);  /* lanes_<isa>.h */
-void check_rows(const struct run *run);   /* LQ_KERNELS */
-void check_blocks(const struct run *run); /* LQ_BLOCK_FORMATS */
+void check_lanes(const struct run *run);   /* lanes_<isa>.h */
+void check_rows(const struct run *run);    /* LQ_KERNELS */
+void check_abreast(const struct run *run); /* LQ_ABREAST_KERNELS */
+void check_blocks(const struct run *run);  /* LQ_BLOCK_FORMATS */
 void time_rows(const struct run *run);
+void time_abreast(const struct run *run);
 void time_blocks(const struct run *run);
+/* Hands over what each of the scalar kernels of LQ_ABREAST_KERNELS writes. */
+void each_abreast(void (*take)(void *context, const char *what, const void *data, size_t bytes), void *context);
 /* Compares digests of what the scalar kernels write with those in the file, or writes them there. */
 void check_digests(const char *path, bool update);
 

@@ -166,7 +166,7 @@ enum lq_status lq_fit_bounds(struct lq_fit_bounds *out, struct lq_strategy *s, s
 /* The largest tensors of the smallest choice, for a message. */
 static void name_largest(const struct lq_strategy *s, const size_t *offers, char *dst, size_t size)
 {
-    size_t used = 0, named[NAMED];
+    size_t used = 0, named[NAMED] = {0};
     dst[0] = '\0';
     for (size_t n = 0; n < NAMED; n++) {
         size_t best = s->menu.n;

@@ -64,7 +64,7 @@ show "$program" --force --quiet demo/model "$layered" --stats "$statistics"
 target=$(cat "$layered"/*.gguf | wc -c | awk '{ printf "%.6fM", $1 / 1e6 }')
 show "$program" --force demo/model "$automatic" --target-size "$target" --stats "$statistics" \
     --data demo/calibration.json |
-    sed -un 1,3p
+    sed -un 1,2p # the command and the plan: the table is long
 awk -v size="$(size "$automatic")" -v layered="$(divergence "$layered")" -v with="$(divergence "$automatic")" 'BEGIN {
     printf "\nWith the same statistics, the answers of layered diverge from those of F16 by %s, the plan'"'"'s by %s in %s.\n",
         layered, with, size }'

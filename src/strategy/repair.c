@@ -10,7 +10,7 @@ enum { MOST_KINDS = 16 };
 static const double largest_factor = 4;
 
 /* How many neighbours are measured, by effort. */
-static const unsigned neighbours[] = {[LQ_EFFORT_NORMAL] = 4, [LQ_EFFORT_FAST] = 0, [LQ_EFFORT_BEST] = 32};
+static const unsigned neighbours[] = {[LQ_EFFORT_NORMAL] = 2, [LQ_EFFORT_FAST] = 0, [LQ_EFFORT_BEST] = 32};
 
 struct kinds {
     const char *names[MOST_KINDS];

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECORDS = 48 };
+enum { RECORDS = 96 };
 /* Rows of a tensor by which its errors are judged. */
 static const uint64_t sample_rows[] = {[LQ_EFFORT_NORMAL] = 64, [LQ_EFFORT_FAST] = 32, [LQ_EFFORT_BEST] = 256};
 

@@ -84,8 +84,10 @@ class Limits(Plan):
 
     def test_device(self):
         """What the device does not decode fast is not chosen; one that is not known is refused with those that are."""
-        self.plan("--target-bpw", 3.5, "--only-fast-on", "metal", *FAST, "-o", "plan.json")
-        self.assertLessEqual({"q2_k"}, set(self.types("plan.json").values()))
+        types = ["--types", "q3_k,iq4_nl,q8_0"]
+        for device, held in (("cpu", True), ("vulkan", False)):
+            self.plan("--target-bpw", 4.4, *types, "--only-fast-on", device, *FAST, "-o", f"{device}.json")
+            self.assertEqual("iq4_nl" in self.types(f"{device}.json").values(), held, device)
         result = self.check(["plan", "demo/model", "--target-bpw", 4, "--only-fast-on", "abacus", "--quiet"], code=2)
         self.assertRegex(result.err, "'abacus' is no device whose types are known; those are cpu, cuda, metal, vulkan")
 

@@ -128,7 +128,8 @@ static void put_cost(const struct cli_job *job, const struct lq_model *model, co
     printf("It grows with the %s, not with the types, whose errors come from a sample of rows.\n",
            single ? "tensors" : "blocks, two measurements each, and roles");
     printf(
-        "LLaVA-1.5-7B would take %.0f measurements: at the rate of weights and tokens here no more than %.0f hours.\n",
+        "LLaVA-1.5-7B would take %.0f measurements: %.0f hours at this model's rate for each weight and token; larger "
+        "ones\nare several times as fast.\n",
         measurements, hours_for_seven(job, model, f, measurements));
 }
 

@@ -116,7 +116,7 @@ enum lq_status cli_target_plan(struct cli_planned *planned, struct lq_plan **pla
     struct lq_strategy_options options = options_of(job, sources, &most, &progress.hooks);
     if (status == LQ_OK) status = lq_strategy_open(&strategy, &options, err);
     if (status == LQ_OK) status = search(planned, plan, job, strategy, err);
-    if (status == LQ_ERR_CANCELLED) lq_error_set(err, status, "interrupted; nothing was written");
+    if (status == LQ_ERR_CANCELLED) lq_error_set(err, status, "interrupted; no plan was made");
     lq_strategy_free(strategy);
     cli_progress_end(&progress);
     cli_rules_release(&most);

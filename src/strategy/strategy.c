@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECORDS = 96 };
+enum { PICTURES = 96 };
 /* Rows of a tensor by which its errors are judged. */
 static const uint64_t sample_rows[] = {[LQ_EFFORT_NORMAL] = 64, [LQ_EFFORT_FAST] = 32, [LQ_EFFORT_BEST] = 256};
 
@@ -38,6 +38,13 @@ static bool can_measure(const struct lq_strategy_options *o)
     return o->effort != LQ_EFFORT_FAST && o->data != NULL && o->language != NULL && o->mmproj != NULL;
 }
 
+/* As many records as so many pictures have: short ones come in greater numbers. */
+static size_t records_for(const struct lq_dataset *data)
+{
+    size_t each = data->n_pictures > 0 ? (data->n_records + data->n_pictures - 1) / data->n_pictures : 1;
+    return PICTURES * each;
+}
+
 static enum lq_status open_trial(struct lq_strategy *s, struct lq_error *err)
 {
     const struct lq_strategy_options *o = &s->options;
@@ -45,7 +52,7 @@ static enum lq_status open_trial(struct lq_strategy *s, struct lq_error *err)
     struct lq_trial_options trial = {
         .pair = {.language = o->language, .mmproj = o->mmproj, .threads = o->threads, .hooks = o->hooks},
         .data = o->data,
-        .limit = o->effort == LQ_EFFORT_BEST ? 0 : RECORDS,
+        .limit = o->effort == LQ_EFFORT_BEST ? 0 : records_for(o->data),
         .memory = o->memory};
     return lq_trial_open(&s->trial, &trial, err);
 }

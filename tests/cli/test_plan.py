@@ -2,9 +2,11 @@
 import json
 import os
 import re
+import signal
+import subprocess
 import unittest
 
-from harness import CliTest
+from harness import BIN, CliTest, snapshot
 
 DATA = ["--data", "demo/calibration.json"]
 FEW = [*DATA, "--limit", 6, "-t", 1]
@@ -123,6 +125,21 @@ class Measured(Plan):
         self.assertLess(again["search"]["measurements"], 16)
         self.assertLess(again["plan"]["bytes"], 3700001)
         self.assertTrue(0.2 < again["plan"]["estimate"] / again["plan"]["measured"] < 5, again["plan"])
+
+    def test_interrupted(self):
+        """While tensors are measured: no plan, no hidden folder, and one line that says so."""
+        before = snapshot(self.dir)
+        command = [BIN, "plan", "demo/model", "--target-bpw", "4.5", *map(str, FEW), *TYPES, "-o", "plan.json"]
+        with subprocess.Popen(command, cwd=self.dir, env=self.environment(), text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            self.addCleanup(process.kill)
+            while "left  vision." not in (found := process.stderr.readline()):
+                self.assertTrue(found, "ended too soon")
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate()
+        self.assertEqual((process.returncode, out, err.splitlines()[-1]),
+                         (1, "", "llava-quantize: interrupted; no plan was made"))
+        self.assertEqual(snapshot(self.dir), before)
 
     def test_too_good(self):
         result = self.check(["plan", "demo/model", "--max-kld", "0.0000000001", "--types", "q2_k,q3_k", *FEW, "--quiet"],

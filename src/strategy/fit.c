@@ -208,7 +208,7 @@ static enum lq_status refuse_small(const struct lq_strategy *s, const struct lq_
 
 enum lq_status lq_fit_check(struct lq_strategy *s, const struct lq_size *size, struct lq_error *err)
 {
-    struct lq_fit_bounds b;
+    struct lq_fit_bounds b = {0};
     enum lq_status status = lq_fit_bounds(&b, s, err);
     if (status != LQ_OK) return status;
     if (size->bytes < (size->data ? b.smallest_data : b.smallest)) return refuse_small(s, size, &b, err);

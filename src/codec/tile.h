@@ -23,7 +23,7 @@ enum weighting {
     BY_SQUARE, /* x^2 */
     BY_SPREAD, /* |x| + the root of the sub-block's mean square */
     BY_EVEN,   /* |x| + four times that root */
-    BY_BOTH    /* x^2 + the sub-block's mean square */
+    BY_BOTH    /* x^2 + half the sub-block's mean square */
 };
 
 struct tile {
@@ -66,7 +66,7 @@ static inline void weigh(struct tile *t, size_t n, size_t g, enum weighting weig
         if (weighting == BY_SQUARE) w = x * x;
         if (weighting == BY_SPREAD) w = spread + v_abs(x);
         if (weighting == BY_EVEN) w = v_set(4) * spread + v_abs(x);
-        if (weighting == BY_BOTH) w = spread * spread + x * x;
+        if (weighting == BY_BOTH) w = v_set(0.5f) * spread * spread + x * x;
         v_store(&t->w[i][g], w);
     }
 }

@@ -201,6 +201,6 @@ const struct cli_command cli_quantize = {
     .example = "llava-quantize quantize demo/model out\n"
                "llava-quantize demo/model out-q4.gguf q4_k --type language.output=q8_0\n"
                "llava-quantize demo/model out-3 3 --data demo/calibration.json --limit 16\n"
-               "llava-quantize quantize demo/model out-auto --target-bpw 4.5 --effort fast",
+               "llava-quantize quantize demo/model out-auto --target-bpw 4.5 --only-fast-on cpu --effort fast",
     .run = run,
 };

@@ -2,16 +2,18 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import unittest
 
-from harness import BIN, CliTest, snapshot
+from harness import BIN, DEMO, CliTest, snapshot
 
 DATA = ["--data", "demo/calibration.json"]
-FEW = [*DATA, "--limit", 6, "-t", 1]
+FEW = [*DATA, "--limit", 3, "-t", 1]
 FAST = ["--effort", "fast", "-t", 1]
-# Quick to judge; the others are judged in one test alone.
+# Quick to judge; for some of the others ggml first makes tables for ten seconds.
 TYPES = ["--types", "q2_k,q3_k,q4_k,q5_k,q6_k,q8_0,f16"]
 
 
@@ -111,16 +113,38 @@ class SamePlan(Plan):
 
 
 class Measured(Plan):
+    """Short questions and few types, because all groups are measured: once, for all tests."""
+    ASK = ["--data", "demo/exam.jsonl", "--limit", "3", "-t", "1"]
+    TYPES = ["--types", "q2_k,q3_k,q6_k"]
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.mkdtemp(prefix="lq-plan-")
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        os.symlink(DEMO, os.path.join(folder, "demo"))
+        done = subprocess.run([BIN, "plan", "demo/model", "--max-kld", "0.0002", *cls.ASK, *cls.TYPES, "-o", "plan.json",
+                               "--save-stats", "stats.gguf", "--json", "--quiet"], cwd=folder, capture_output=True,
+                              text=True, check=False)
+        cls.first = (done.returncode, done.stderr, sorted(os.listdir(folder)))
+        cls.result = json.loads(done.stdout or "null")
+        cls.stats = os.path.join(folder, "stats.gguf")
+
+    def setUp(self):
+        super().setUp()
+        self.assertEqual(self.first, (0, "", ["demo", "plan.json", "stats.gguf"]))
+        shutil.copy(self.stats, self.path("stats.gguf"))
+
     def test_from_a_folder(self):
         """Calibrates, measures, and leaves nothing but what was asked for; the measured divergence is below the bound."""
-        result = self.plan("--max-kld", "0.01", *FEW, *TYPES, "-o", "plan.json", "--save-stats", "stats.gguf")
-        self.assertEqual(sorted(os.listdir(self.dir)), ["demo", "plan.json", "stats.gguf"])
-        plan, search = result["plan"], result["search"]
-        self.assertLessEqual(plan["measured"] + 2 * plan["error"], 0.01)
+        plan, search = self.result["plan"], self.result["search"]
+        self.assertLessEqual(plan["measured"] + 2 * plan["error"], 0.0002)
         self.assertGreater(plan["measured"], 0)
         self.assertEqual((search["groups"], search["known"]), (32, 0))
         self.assertGreater(search["measurements"], 32)
-        again = self.plan("--target-size", "3.7M", *FEW, *TYPES, "--stats", "stats.gguf")
+
+    def test_another_size(self):
+        """What was measured is known; the measured divergence is about as estimated."""
+        again = self.plan("--target-size", "3.7M", *self.ASK, *self.TYPES, "--stats", "stats.gguf")
         self.assertEqual(again["search"]["known"], 36)
         self.assertLess(again["search"]["measurements"], 16)
         self.assertLess(again["plan"]["bytes"], 3700001)
@@ -129,7 +153,7 @@ class Measured(Plan):
     def test_interrupted(self):
         """While tensors are measured: no plan, no hidden folder, and one line that says so."""
         before = snapshot(self.dir)
-        command = [BIN, "plan", "demo/model", "--target-bpw", "4.5", *map(str, FEW), *TYPES, "-o", "plan.json"]
+        command = [BIN, "plan", "demo/model", "--target-bpw", "4.5", *self.ASK, *self.TYPES, "-o", "plan.json"]
         with subprocess.Popen(command, cwd=self.dir, env=self.environment(), text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE) as process:
             self.addCleanup(process.kill)
@@ -142,10 +166,10 @@ class Measured(Plan):
         self.assertEqual(snapshot(self.dir), before)
 
     def test_too_good(self):
-        result = self.check(["plan", "demo/model", "--max-kld", "0.0000000001", "--types", "q2_k,q3_k", *FEW, "--quiet"],
-                            code=2, out="")
+        result = self.check(["plan", "demo/model", "--max-kld", "0.0000000001", *self.ASK, *self.TYPES, "--stats",
+                             "stats.gguf", "--quiet"], code=2, out="")
         self.assertRegex(result.err, "with the largest types allowed it is .*, two standard errors included\n$")
-        self.assertEqual(os.listdir(self.dir), ["demo"])
+        self.assertEqual(sorted(os.listdir(self.dir)), ["demo", "stats.gguf"])
 
 
 class Refused(Plan):

@@ -20,15 +20,18 @@ static enum lq_status is_small(bool *small, const struct lq_runtime_options *opt
     return LQ_OK;
 }
 
-static enum lq_status add(struct lq_crew *crew, const struct lq_runtime_options *options, struct lq_error *err)
+static enum lq_status add(struct lq_crew *crew, const struct lq_runtime_options *options,
+                          const struct lq_observer *observer, struct lq_error *err)
 {
-    const struct lq_observer observer = {.mapped = true};
-    enum lq_status status = lq_runtime_open_observed(&crew->members[crew->n].rt, options, &observer, err);
+    struct lq_observer mapped = observer != NULL ? *observer : (struct lq_observer){.data = NULL};
+    mapped.mapped = true;
+    enum lq_status status = lq_runtime_open_observed(&crew->members[crew->n].rt, options, &mapped, err);
     crew->n += status == LQ_OK;
     return status;
 }
 
-enum lq_status lq_crew_open(struct lq_crew *crew, const struct lq_runtime_options *options, struct lq_error *err)
+enum lq_status lq_crew_open(struct lq_crew *crew, const struct lq_runtime_options *options,
+                            const struct lq_observer *observer, struct lq_error *err)
 {
     struct lq_runtime_options first = *options;
     bool small = false;
@@ -39,7 +42,7 @@ enum lq_status lq_crew_open(struct lq_crew *crew, const struct lq_runtime_option
     enum lq_status status = is_small(&small, options, err);
     if (small) first.threads = 1;
     crew->most = small ? threads : 1;
-    return status == LQ_OK ? add(crew, &first, err) : status;
+    return status == LQ_OK ? add(crew, &first, observer, err) : status;
 }
 
 /* Whose log lines would come from several threads at once. */
@@ -53,7 +56,7 @@ enum lq_status lq_crew_grow(struct lq_crew *crew, const struct lq_runtime_option
     enum lq_status status = LQ_OK;
     more.threads = 1;
     more.hooks = &quiet;
-    while (crew->n < crew->most && crew->n < n_items && status == LQ_OK) status = add(crew, &more, err);
+    while (crew->n < crew->most && crew->n < n_items && status == LQ_OK) status = add(crew, &more, NULL, err);
     return status;
 }
 

@@ -20,8 +20,10 @@ struct lq_crew {
     unsigned n, most; /* most: that the pair's size and the threads allow */
 };
 
-/* Opens the first member. Errors: those of opening a runtime. Release the crew on failure too. */
-enum lq_status lq_crew_open(struct lq_crew *crew, const struct lq_runtime_options *options, struct lq_error *err);
+/* Opens the first member; `observer` watches it alone (NULL: nobody does). Errors: those of opening a runtime. Release
+ * the crew on failure too. */
+enum lq_status lq_crew_open(struct lq_crew *crew, const struct lq_runtime_options *options,
+                            const struct lq_observer *observer, struct lq_error *err);
 /* A small pair's other members, for at most `n_items` pieces of work. */
 enum lq_status lq_crew_grow(struct lq_crew *crew, const struct lq_runtime_options *options, size_t n_items,
                             struct lq_error *err);

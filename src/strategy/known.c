@@ -81,6 +81,31 @@ enum lq_status lq_known_keep_error(struct lq_known *known, const struct lq_tenso
                                &(struct lq_measured){.name = name, .value = error}, err);
 }
 
+static void name_rounding(char *dst, size_t size, const struct lq_tensor *tensor, uint32_t block)
+{
+    snprintf(dst, size, "rounding/%" PRIu32 " %s", block, tensor->name);
+}
+
+bool lq_known_rounding(const struct lq_known *known, const struct lq_tensor *tensor, uint32_t block, double *error)
+{
+    char name[160];
+    name_rounding(name, sizeof name, tensor, block);
+    const struct lq_measured *m =
+        known == NULL ? NULL : lq_measurements_find(known->measurements, LQ_MEASURED_DIVERGENCES, name);
+    if (m != NULL) *error = m->value;
+    return m != NULL;
+}
+
+enum lq_status lq_known_keep_rounding(struct lq_known *known, const struct lq_tensor *tensor, uint32_t block,
+                                      double error, struct lq_error *err)
+{
+    char name[160];
+    if (known == NULL) return LQ_OK;
+    name_rounding(name, sizeof name, tensor, block);
+    return lq_measurements_add(known->measurements, LQ_MEASURED_DIVERGENCES,
+                               &(struct lq_measured){.name = name, .value = error}, err);
+}
+
 /* "mean q3_k blk.0.attn_q.weight q3_k blk.0.attn_k.weight ..."; free(). */
 static char *name_divergence(const char *what, const struct lq_menu *menu, const struct lq_group *group,
                              const enum lq_type *types)

@@ -25,6 +25,10 @@ bool lq_known_error(const struct lq_known *known, const struct lq_tensor *tensor
                     double *error);
 enum lq_status lq_known_keep_error(struct lq_known *known, const struct lq_tensor *tensor, enum lq_type type,
                                    uint64_t columns, double error, struct lq_error *err);
+/* What rounding its inputs in blocks of so many costs a tensor. */
+bool lq_known_rounding(const struct lq_known *known, const struct lq_tensor *tensor, uint32_t block, double *error);
+enum lq_status lq_known_keep_rounding(struct lq_known *known, const struct lq_tensor *tensor, uint32_t block,
+                                      double error, struct lq_error *err);
 /* Of a group whose members are in `types`, one each, and the rest as it is. */
 bool lq_known_divergence(const struct lq_known *known, const struct lq_menu *menu, const struct lq_group *group,
                          const enum lq_type *types, double *divergence, double *typical);

@@ -14,10 +14,12 @@
 
 #include "llava_quantize/strategy.h"
 #include "plan/choices.h"
+#include "strategy/rounding.h"
 
 struct lq_offer {
     const struct lq_plan_entry *entry; /* of `choices` */
-    double error;                      /* of the outputs, squared, relative; 0 of what is copied */
+    double error;                      /* of the outputs, squared, relative, by the weights' rounding and the
+                                          inputs'; 0 of what is copied */
     bool refused;                      /* weights overflow the type: not to be chosen */
 };
 
@@ -25,7 +27,8 @@ struct lq_menu_item {
     const struct lq_tensor *tensor;
     struct lq_offer *offers;
     size_t n;
-    double probe; /* error in the type that its group was measured in; 0: not measured */
+    double rounding[LQ_ROUNDINGS]; /* error that rounding the inputs adds, by the length of blocks; 0: not known */
+    double probe;                  /* error in the type that its group was measured in; 0: not measured */
     double sensitivity;
     double factor;  /* what was measured around a plan corrects it by; else 1 */
     bool quantised; /* some offer is more than a copy */

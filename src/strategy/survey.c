@@ -49,8 +49,8 @@ static enum lq_status open_matrix(struct look *look, struct lq_error *err)
     return lq_matrix_open(&look->matrix, &terms, err);
 }
 
-static enum lq_status error_of(struct look *look, enum lq_type type, uint64_t columns, double *error,
-                               struct lq_error *err)
+static enum lq_status weights_error(struct look *look, enum lq_type type, uint64_t columns, double *error,
+                                    struct lq_error *err)
 {
     const struct lq_tensor *t = look->item->tensor;
     struct lq_known *known = look->strategy->known;
@@ -58,6 +58,63 @@ static enum lq_status error_of(struct look *look, enum lq_type type, uint64_t co
     enum lq_status status = open_matrix(look, err);
     if (status == LQ_OK) status = lq_coded_error(look->matrix, t, type, columns, error, err);
     if (status == LQ_OK) status = lq_known_keep_error(known, t, type, columns, *error, err);
+    return status;
+}
+
+/* Of the outputs: that of the weights, and that of the inputs, which the type's kernels round. */
+static enum lq_status error_of(struct look *look, enum lq_type type, uint64_t columns, double *error,
+                               struct lq_error *err)
+{
+    enum lq_status status = weights_error(look, type, columns, error, err);
+    int place = lq_rounding_of(type);
+    if (status == LQ_OK && place >= 0) *error += look->item->rounding[place];
+    return status;
+}
+
+/* What rounding its inputs costs one tensor; false where an earlier run has not found it out. */
+static bool know_rounding(const struct lq_strategy *s, struct lq_menu_item *item)
+{
+    for (int k = 0; k < LQ_ROUNDINGS; k++)
+        if (!lq_known_rounding(s->known, item->tensor, lq_rounding_blocks[k], &item->rounding[k])) return false;
+    return true;
+}
+
+static enum lq_status find_rounding(struct lq_strategy *s, const struct lq_rounding *rounding,
+                                    struct lq_menu_item *item, struct lq_error *err)
+{
+    enum lq_status status = LQ_OK;
+    for (int k = 0; k < LQ_ROUNDINGS && status == LQ_OK; k++) {
+        double *error = &item->rounding[k];
+        status = lq_rounding_error(error, rounding, s->options.model, item->tensor, k, err);
+        if (status == LQ_OK)
+            status = lq_known_keep_rounding(s->known, item->tensor, lq_rounding_blocks[k], *error, err);
+    }
+    return status;
+}
+
+/* Devices other than the CPU round inputs in the same way for all types, or not at all. */
+static bool is_for_cpu(const struct lq_strategy_options *o)
+{
+    return o->device == NULL || strcmp(o->device, "cpu") == 0;
+}
+
+/* Of all tensors, from one run of the original. */
+static enum lq_status look_at_inputs(struct lq_strategy *s, struct lq_error *err)
+{
+    const struct lq_strategy_options *o = &s->options;
+    const struct lq_runtime_options pair = {
+        .language = o->language, .mmproj = o->mmproj, .threads = o->threads, .hooks = o->hooks};
+    struct lq_rounding *rounding = NULL;
+    bool known = true;
+    enum lq_status status = lq_strategy_step(s, "inputs", 1, err);
+    if (status != LQ_OK || !is_for_cpu(o)) return status;
+    for (size_t i = 0; i < s->menu.n; i++)
+        known = (!s->menu.items[i].quantised || know_rounding(s, &s->menu.items[i])) && known;
+    if (known) return LQ_OK;
+    status = lq_rounding_open(&rounding, &pair, o->data, err);
+    for (size_t i = 0; i < s->menu.n && status == LQ_OK; i++)
+        if (s->menu.items[i].quantised) status = find_rounding(s, rounding, &s->menu.items[i], err);
+    lq_rounding_free(rounding);
     return status;
 }
 
@@ -285,12 +342,13 @@ static void set_sensitivities(struct lq_strategy *s)
 uint64_t lq_survey_steps(const struct lq_strategy *s)
 {
     if (s->trial == NULL) return s->groups.n;
-    return s->groups.n + s->roles.n + (s->groups.n < CHECKS ? s->groups.n : CHECKS);
+    return 1 + s->groups.n + s->roles.n + (s->groups.n < CHECKS ? s->groups.n : CHECKS);
 }
 
 enum lq_status lq_survey_run(struct lq_strategy *s, struct lq_error *err)
 {
-    enum lq_status status = probe_all(s, &s->groups, true, err);
+    enum lq_status status = s->trial != NULL ? look_at_inputs(s, err) : LQ_OK;
+    if (status == LQ_OK) status = probe_all(s, &s->groups, true, err);
     if (status == LQ_OK && s->trial != NULL) status = probe_all(s, &s->roles, false, err);
     if (status == LQ_OK && s->trial != NULL) status = check_power(s, err);
     if (status == LQ_OK && s->trial != NULL) set_sensitivities(s);

@@ -167,7 +167,7 @@ static enum lq_status open_trial(struct lq_trial *t, const struct lq_trial_optio
                                           .limit = options->limit,
                                           .memory = options->memory != 0 ? options->memory : MEMORY,
                                           .hooks = options->pair.hooks};
-    enum lq_status status = lq_crew_open(&t->crew, &options->pair, err);
+    enum lq_status status = lq_crew_open(&t->crew, &options->pair, NULL, err);
     if (status != LQ_OK) return status;
     t->n_vocab = lq_runtime_vocabulary(t->crew.members[0].rt);
     status = lq_sample_draw(&t->sample, t->crew.members[0].rt, &terms, err);

@@ -1,11 +1,14 @@
 """More pictures with questions of the exam's kind, for means that the exam is too small for.
 
-    draw(folder)    # folder/NNNNN.png and folder/drawn.jsonl; returns the path of the latter
+    data = draw(folder)    # folder/NNNNN.png and folder/drawn.jsonl; the path of the latter
+    result = measured_on(options, pair, original, "drawn", data)
+    ratio, (low, high) = bootstrap([pictures_of([ours, theirs])])
 
 Scenes are tools/demo/scenes.py's, drawn as tools/demo/make_exam.py draws the exam, but from another seed, and with up
 to eight of a scene's questions instead of two: a picture costs more time than its questions. Training, validation
 (777), exam (4242), calibration (31337) and text (2718) used other seeds, so that nobody has seen these.
 """
+import argparse
 import json
 import os
 import struct
@@ -14,12 +17,14 @@ import zlib
 
 import numpy as np
 
+from quality import measured
 from regress import PROJECT
 
 sys.path.insert(0, os.path.join(PROJECT, "tools", "demo"))
 from scenes import Scene  # noqa: E402
 
 SEED, PICTURES, QUESTIONS = 60221, 1000, 8
+RESAMPLES = 10000
 
 
 def png(pixels):
@@ -49,3 +54,38 @@ def draw(folder):
                           "answer": answer, "kind": kind}
                 records.write(json.dumps(record) + "\n")
     return data
+
+
+def measured_on(options, pair, original, name, data):
+    """The result of `eval` on one set, in a folder of its own."""
+    folder = os.path.join(options.folder, name)
+    os.makedirs(os.path.join(folder, "results"), exist_ok=True)
+    options = argparse.Namespace(**{**vars(options), "folder": folder, "data": data, "text": None})
+    return measured(options, pair, original)
+
+
+def by_picture(result):
+    """The divergence of each picture's answers, summed over their tokens."""
+    sums = {}
+    for question in result["questions"]:
+        image = os.path.basename(question["image"])  # the folder may have moved since
+        sums[image] = sums.get(image, 0) + question["kl"] * question["tokens"]
+    return sums
+
+
+def pictures_of(results):
+    """Such sums of two results on one set, a row each, pictures in the same order."""
+    sums = [by_picture(result) for result in results]
+    return np.array([[s[image] for image in sums[0]] for s in sums])
+
+
+def bootstrap(sets):
+    """Ratio of the first row's sum to the second's over all sets, and its interval: pictures are drawn again within each
+    set, the same ones for both."""
+    rng = np.random.default_rng(1)
+    totals = np.zeros((RESAMPLES, 2))
+    for pictures in sets:
+        counts = rng.multinomial(pictures.shape[1], np.full(pictures.shape[1], 1 / pictures.shape[1]), RESAMPLES)
+        totals += counts @ pictures.T
+    first, second = sum(pictures.sum(axis=1) for pictures in sets)
+    return first / second, np.percentile(totals[:, 0] / totals[:, 1], (2.5, 97.5))

@@ -13,18 +13,14 @@ FOLDER keeps pairs and results; what was measured before of the same bytes is no
 about 15 minutes of one CPU. --update writes the figures into tests/regress/results.csv; --check exits 1 when a bound
 does not hold.
 """
-import argparse
 import os
 import sys
 
-import numpy as np
-
-from drawn import draw
-from quality import HALVES, Pair, files_of, make_ours, measured, parser_of, table, try_peer
+from drawn import bootstrap, draw, measured_on, pictures_of
+from quality import HALVES, Pair, files_of, make_ours, parser_of, table, try_peer
 from regress import PROJECT, record
 
 KINDS = ("Q4_0", "Q4_K_S", "Q3_K_S")
-RESAMPLES, SEED = 10000, 1
 
 
 def make_theirs(options, original, kind):
@@ -39,37 +35,8 @@ def make_theirs(options, original, kind):
     return pair
 
 
-def measure(options, pair, original, name, data):
-    """The result of `eval` on one set."""
-    folder = os.path.join(options.folder, "encoding", name)
-    os.makedirs(os.path.join(folder, "results"), exist_ok=True)
-    options = argparse.Namespace(**{**vars(options), "folder": folder, "data": data, "text": None})
-    return measured(options, pair, original)
-
-
 def types(result):
     return {t["name"]: t["type"] for t in result["tensors"]}
-
-
-def by_picture(result):
-    """The divergence of each picture's answers, summed over their tokens."""
-    sums = {}
-    for question in result["questions"]:
-        image = os.path.basename(question["image"])  # the folder may have moved since
-        sums[image] = sums.get(image, 0) + question["kl"] * question["tokens"]
-    return sums
-
-
-def bootstrap(sets):
-    """Ratio of sums, and its interval; of each set the pictures' sums, ours in the first row and the peer's in the
-    second."""
-    rng = np.random.default_rng(SEED)
-    totals = np.zeros((RESAMPLES, 2))
-    for pictures in sets:
-        counts = rng.multinomial(pictures.shape[1], np.full(pictures.shape[1], 1 / pictures.shape[1]), RESAMPLES)
-        totals += counts @ pictures.T
-    ours, theirs = sum(pictures.sum(axis=1) for pictures in sets)
-    return ours / theirs, np.percentile(totals[:, 0] / totals[:, 1], (2.5, 97.5))
 
 
 def row_of(kind, name, tokens, means, intervals, sets):
@@ -89,11 +56,10 @@ def compare(options, original, kind, data):
     pairs = make_ours(options, kind, f"ours-{kind}"), make_theirs(options, original, kind)
     rows, sets, tokens = [], [], []
     for name, path in data.items():
-        results = [measure(options, pair, original, name, path) for pair in pairs]
+        results = [measured_on(options, pair, original, os.path.join("encoding", name), path) for pair in pairs]
         if types(results[0]) != types(results[1]):
             sys.exit(f"{kind}: the types differ")
-        sums = [by_picture(result) for result in results]
-        sets.append(np.array([[s[image] for image in sums[0]] for s in sums]))
+        sets.append(pictures_of(results))
         tokens.append(results[0]["counts"]["answer_tokens"])
         kl = [result["kl"]["answer"] for result in results]
         rows.append(row_of(kind, name, tokens[-1], [k["mean"] for k in kl], [interval(k) for k in kl], sets[-1:]))

@@ -83,10 +83,10 @@ static json_t *search_json(const struct cli_job *job, const struct lq_strategy_f
     ok = ok && cli_json_extend(o, json_pack("{s:o,s:o,s:o}", "ratio", number(f->checks > 0 ? f->ratio : NAN),
                                             "ratio_low", number(f->checks > 0 ? f->ratio_low : NAN), "ratio_high",
                                             number(f->checks > 0 ? f->ratio_high : NAN)));
-    ok = ok && cli_json_extend(o, json_pack("{s:I,s:I,s:I,s:I,s:I,s:f}", "records", (json_int_t)f->records, "pictures",
-                                            (json_int_t)f->pictures, "tokens", (json_int_t)f->tokens, "answer_tokens",
-                                            (json_int_t)f->answer_tokens, "measurements", (json_int_t)f->measurements,
-                                            "seconds", f->seconds));
+    ok = ok && cli_json_extend(o, json_pack("{s:I,s:I,s:I,s:I,s:I,s:f}", "questions", (json_int_t)f->questions,
+                                            "pictures", (json_int_t)f->pictures, "tokens", (json_int_t)f->tokens,
+                                            "answer_tokens", (json_int_t)f->answer_tokens, "measurements",
+                                            (json_int_t)f->measurements, "seconds", f->seconds));
     return cli_json_finished(o, ok);
 }
 

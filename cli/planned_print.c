@@ -95,8 +95,7 @@ static void put_check(const struct lq_strategy_facts *f)
 }
 
 /* From the rates measured here, by weights: a larger model makes better use of a processor. */
-static double hours_for_seven(const struct cli_job *job, const struct lq_model *model,
-                              const struct lq_strategy_facts *f, double measurements)
+static double hours_for_seven(const struct lq_model *model, const struct lq_strategy_facts *f, double measurements)
 {
     double weights[LQ_HALVES] = {0}, runs = (double)f->measurements;
     for (int h = 0; h < LQ_HALVES; h++)
@@ -104,12 +103,10 @@ static double hours_for_seven(const struct cli_job *job, const struct lq_model *
             if (model->half[h]->tensors[i].quantisable)
                 weights[h] += (double)model->half[h]->tensors[i].rows * (double)model->half[h]->tensors[i].ne[0];
     double token = f->token_seconds / (runs * (double)f->tokens) / weights[LQ_LANGUAGE];
-    double picture = f->picture_seconds / (runs * (double)f->pictures) / weights[LQ_VISION];
-    double vision_share =
-        job->effort == LQ_EFFORT_BEST ? 0.4 : seven.blocks[LQ_VISION] / (seven.blocks[0] + seven.blocks[1]);
-    double record = (seven.picture_tokens + seven.text_tokens) * token * seven.language +
-                    picture * seven.vision * seven.picture_tokens * vision_share;
-    return measurements * (double)f->records * record / 3600;
+    double sight = f->picture_seconds / (runs * (double)(f->pictures * f->picture_tokens)) / weights[LQ_VISION];
+    double seen = seven.picture_tokens * (token * seven.language + sight * seven.vision);
+    double asked = seven.text_tokens * token * seven.language;
+    return measurements * ((double)f->pictures * seen + (double)f->questions * asked) / 3600;
 }
 
 static void put_cost(const struct cli_job *job, const struct lq_model *model, const struct lq_strategy_facts *f)
@@ -122,15 +119,16 @@ static void put_cost(const struct cli_job *job, const struct lq_model *model, co
     double groups = single ? 7 * seven.blocks[LQ_LANGUAGE] + 6 * seven.blocks[LQ_VISION] + 4
                            : 2 * (seven.blocks[LQ_LANGUAGE] + seven.blocks[LQ_VISION]) + 3 + 13;
     double measurements = groups + (double)f->measurements + (double)f->known - (double)f->groups;
-    printf("Measuring: %zu tensors in %zu groups, %zu types in all; %" PRIu64 " times %zu records (%zu tokens, %zu of "
+    printf("Measuring: %zu tensors in %zu groups, %zu types in all; %" PRIu64
+           " times %zu questions (%zu tokens, %zu of "
            "them answers)\nin %.0f seconds. ",
-           f->tensors, f->groups, f->choices, f->measurements, f->records, f->tokens, f->answer_tokens, f->seconds);
+           f->tensors, f->groups, f->choices, f->measurements, f->questions, f->tokens, f->answer_tokens, f->seconds);
     printf("It grows with the %s, not with the types, whose errors come from a sample of rows.\n",
            single ? "tensors" : "blocks, two measurements each, and roles");
     printf(
         "LLaVA-1.5-7B would take %.0f measurements: %.0f hours at this model's rate for each weight and token; larger "
         "ones\nare several times as fast.\n",
-        measurements, hours_for_seven(job, model, f, measurements));
+        measurements, hours_for_seven(model, f, measurements));
 }
 
 static void put_curve(const struct cli_planned *p)

@@ -21,7 +21,7 @@ extern "C" {
 struct lq_curve {
     char *model, *effort;
     char *data; /* file; NULL: nothing was measured */
-    uint64_t records;
+    uint64_t questions;
     size_t n;
     struct lq_curve_point *points; /* what was not measured is NaN */
 };

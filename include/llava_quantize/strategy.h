@@ -76,9 +76,10 @@ struct lq_strategy_facts {
     double power;                          /* of the error, in the additive model */
     size_t checks;                         /* groups measured at a second type ... */
     double ratio, ratio_low, ratio_high;   /* ... and measured / predicted: geometric mean, range */
-    size_t records, pictures, tokens;      /* of one measurement; tokens: pictures' and text's */
+    size_t questions, pictures, tokens;    /* of one measurement; tokens: pictures' and text's */
+    size_t picture_tokens;                 /* of the largest picture */
     size_t answer_tokens;                  /* of those, what the divergence is a mean of */
-    uint64_t measurements;                 /* forward passes of all records */
+    uint64_t measurements;                 /* forward passes of all questions */
     double picture_seconds, token_seconds; /* spent on them */
     double seconds;                        /* since the beginning, of opening and planning */
 };

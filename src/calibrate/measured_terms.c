@@ -55,7 +55,7 @@ static void put_terms(FILE *out, const struct lq_measured_basis *basis, bool div
     if (!divergences) return;
     fprintf(out, "data: %s\n", basis->data != NULL ? basis->data->hash : "none");
     fprintf(out, "records drawn: %zu, %s\n", basis->data != NULL ? basis->data->n_records : 0, hashes[2]);
-    fprintf(out, "records taken: %" PRIu64 "\n", basis->limit);
+    fprintf(out, "questions asked: %" PRIu64 "\n", basis->limit);
 }
 
 static bool write_terms(char **out, const struct lq_measured_basis *basis, bool divergences,

@@ -37,7 +37,7 @@ struct lq_measured_basis {
     enum lq_effort effort;
     uint64_t rows;                 /* of the sample for errors; 0: all */
     const struct lq_dataset *data; /* of divergences, as it was drawn; NULL: none */
-    uint64_t limit;                /* records that are taken of them */
+    uint64_t limit;                /* questions that are asked of them */
 };
 
 /* A text for each kind, line by line "what: value", from the basis, this program's version and what its encoders do;

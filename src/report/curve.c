@@ -26,7 +26,7 @@ static const struct lq_fields point_table = {sizeof point / sizeof *point, point
 static const struct lq_field root[] = {
     {.name = "model", .kind = LQ_FIELD_TEXT, .offset = AT(lq_curve, model)},
     {.name = "data", .kind = LQ_FIELD_OPTIONAL, .offset = AT(lq_curve, data)},
-    {.name = "records", .kind = LQ_FIELD_COUNT, .offset = AT(lq_curve, records)},
+    {.name = "questions", .kind = LQ_FIELD_COUNT, .offset = AT(lq_curve, questions)},
     {.name = "effort", .kind = LQ_FIELD_TEXT, .offset = AT(lq_curve, effort)},
     {.name = "points",
      .kind = LQ_FIELD_LIST,

@@ -169,9 +169,9 @@ void lq_section_curve(struct lq_page *page, const struct lq_view *view)
         if (is_measured)
             lq_page_put(
                 page,
-                ", the full one what was measured on %zu records of %s: mean KL for each answer token, bars are "
+                ", the full one what was measured on %zu questions of %s: mean KL for each answer token, bars are "
                 "95 %% intervals",
-                (size_t)curve->records, curve->data == NULL ? "the data" : curve->data);
+                (size_t)curve->questions, curve->data == NULL ? "the data" : curve->data);
         lq_page_put(page, ". Rings are the evaluated pairs, each by its own evaluation's data.</p>\n");
         put_plot(page, view);
     }

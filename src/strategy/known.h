@@ -15,7 +15,7 @@
 
 struct lq_known;
 
-/* `rows`: of the sample for errors; `limit`: records that divergences are of. */
+/* `rows`: of the sample for errors; `limit`: questions that divergences are of. */
 enum lq_status lq_known_open(struct lq_known **out, const struct lq_strategy_options *options, uint64_t rows,
                              uint64_t limit, struct lq_error *err);
 void lq_known_free(struct lq_known *known);

@@ -78,7 +78,7 @@ static enum lq_status encode(struct lq_rehearsal *r, size_t i, size_t offer, str
 }
 
 enum lq_status lq_rehearsal_measure(struct lq_rehearsal *r, const size_t *offers, const bool *without,
-                                    struct lq_trial_divergence *out, double *by_record, struct lq_error *err)
+                                    struct lq_trial_divergence *out, double *by_question, struct lq_error *err)
 {
     struct lq_strategy *s = r->strategy;
     enum lq_status status = LQ_OK;
@@ -87,5 +87,5 @@ enum lq_status lq_rehearsal_measure(struct lq_rehearsal *r, const size_t *offers
         if (in) status = encode(r, i, offers[i], err);
         if (status == LQ_OK) status = show(r, i, in && r->parts[i].coded.data != NULL, err);
     }
-    return status == LQ_OK ? lq_trial_measure(s->trial, out, by_record, err) : status;
+    return status == LQ_OK ? lq_trial_measure(s->trial, out, by_question, err) : status;
 }

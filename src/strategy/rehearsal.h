@@ -12,10 +12,10 @@ enum lq_status lq_rehearsal_open(struct lq_rehearsal **out, struct lq_strategy *
 /* The trial goes back to the original. */
 void lq_rehearsal_free(struct lq_rehearsal *rehearsal);
 
-/* `offers`: one for each item. `without`: NULL, or for each item whether it stays as in the original. `by_record`: as
+/* `offers`: one for each item. `without`: NULL, or for each item whether it stays as in the original. `by_question`: as
  * for lq_trial_measure. Errors: LQ_ERR_UNSUPPORTED where weights overflow a type, which is refused from now on: fit
  * anew; else those of reading, encoding and the runtime. */
 enum lq_status lq_rehearsal_measure(struct lq_rehearsal *rehearsal, const size_t *offers, const bool *without,
-                                    struct lq_trial_divergence *out, double *by_record, struct lq_error *err);
+                                    struct lq_trial_divergence *out, double *by_question, struct lq_error *err);
 
 #endif

@@ -44,7 +44,7 @@ static void scale(struct lq_strategy *s, const bool *marked, double by)
 
 void lq_measured_release(struct lq_measured *measured)
 {
-    free(measured->by_record);
+    free(measured->by_question);
     *measured = (struct lq_measured){0};
 }
 
@@ -56,13 +56,13 @@ static enum lq_status no_memory(struct lq_error *err)
 enum lq_status lq_repair_measure(struct lq_measured *out, struct lq_strategy *s, struct lq_pick *pick,
                                  const struct lq_size *size, struct lq_error *err)
 {
-    struct lq_measured measured = {.by_record = calloc(lq_trial_cost(s->trial).records + 1, sizeof(double))};
-    enum lq_status status = measured.by_record == NULL ? no_memory(err) : LQ_ERR_UNSUPPORTED;
+    struct lq_measured measured = {.by_question = calloc(lq_trial_cost(s->trial).questions + 1, sizeof(double))};
+    enum lq_status status = measured.by_question == NULL ? no_memory(err) : LQ_ERR_UNSUPPORTED;
     while (status == LQ_ERR_UNSUPPORTED) {
         status = lq_strategy_step(s, "the whole plan", 1, err);
         if (status == LQ_OK)
             status =
-                lq_rehearsal_measure(s->rehearsal, pick->offers, NULL, &measured.divergence, measured.by_record, err);
+                lq_rehearsal_measure(s->rehearsal, pick->offers, NULL, &measured.divergence, measured.by_question, err);
         if (status != LQ_ERR_UNSUPPORTED) break;
         struct lq_pick other = {0};
         enum lq_status fitted = lq_fit(&other, s, size, pick->name, err);
@@ -78,13 +78,13 @@ enum lq_status lq_repair_measure(struct lq_measured *out, struct lq_strategy *s,
     return status;
 }
 
-/* Whether the second is lower by more than chance between the same records would have it. */
+/* Whether the second is lower by more than chance between the same questions would have it. */
 static bool is_lower(const struct lq_strategy *s, const struct lq_measured *than, const struct lq_measured *measured)
 {
-    size_t n = lq_trial_cost(s->trial).records;
+    size_t n = lq_trial_cost(s->trial).questions;
     double sum = 0, squares = 0;
     for (size_t i = 0; i < n; i++) {
-        double less = than->by_record[i] - measured->by_record[i];
+        double less = than->by_question[i] - measured->by_question[i];
         sum += less;
         squares += less * less;
     }

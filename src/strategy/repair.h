@@ -12,7 +12,7 @@
 
 struct lq_measured {
     struct lq_trial_divergence divergence;
-    double *by_record; /* owned */
+    double *by_question; /* owned */
 };
 
 void lq_measured_release(struct lq_measured *measured);

@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A record that may be taken. */
+/* A question that may be taken. */
 struct candidate {
     const struct lq_record *record;
+    size_t turn;
     struct lq_part part;
 };
 
@@ -16,7 +17,7 @@ struct draw {
     const struct lq_sample_terms *terms;
     struct lq_runtime *rt;
     struct candidate *candidates;
-    size_t n;
+    size_t n, n_records; /* that they are of */
     struct lq_sample sample;
 };
 
@@ -40,7 +41,7 @@ static enum lq_status leave_out(const struct draw *d, const struct lq_record *re
 /* ---- candidates ---- */
 
 /* Logits of an answer's token, and of the token that ends it, take the least that a record can. */
-static size_t most_candidates(const struct draw *d)
+static size_t most_records(const struct draw *d)
 {
     const struct lq_sample_terms *t = d->terms;
     uint64_t fit = t->memory / (2 * lq_runtime_vocabulary(d->rt) * sizeof(float)) + 1;
@@ -48,21 +49,35 @@ static size_t most_candidates(const struct draw *d)
     return fit < n ? (size_t)fit : n;
 }
 
+static enum lq_status list_questions(struct draw *d, const struct lq_record *record, struct lq_error *err)
+{
+    size_t before = d->n;
+    for (size_t k = 0; k < record->n_turns; k++) {
+        struct lq_record alone = *record;
+        struct candidate *c = &d->candidates[d->n];
+        struct lq_error why = {0};
+        alone.turns = &record->turns[k];
+        alone.n_turns = 1;
+        c->record = record;
+        c->turn = k;
+        enum lq_status status = lq_part_init(&c->part, d->rt, &alone, &why);
+        if (status == LQ_OK) d->n++;
+        else status = leave_out(d, record, status, why.message, err);
+        if (status != LQ_OK) return status;
+    }
+    d->n_records += d->n > before;
+    return LQ_OK;
+}
+
 static enum lq_status list_candidates(struct draw *d, struct lq_error *err)
 {
     const struct lq_dataset *data = d->terms->data;
-    size_t n = most_candidates(d);
+    size_t n = most_records(d);
     enum lq_status status = LQ_OK;
-    d->candidates = calloc(n + 1, sizeof *d->candidates);
+    d->candidates = calloc(data->n_turns + 1, sizeof *d->candidates);
     if (d->candidates == NULL) return no_memory(d, err);
-    for (size_t i = 0; i < n && status == LQ_OK; i++) {
-        struct candidate *c = &d->candidates[d->n];
-        struct lq_error why = {0};
-        c->record = &data->records[(uint64_t)i * data->n_records / n];
-        status = lq_part_init(&c->part, d->rt, c->record, &why);
-        if (status == LQ_OK) d->n++;
-        else status = leave_out(d, c->record, status, why.message, err);
-    }
+    for (size_t i = 0; i < n && status == LQ_OK; i++)
+        status = list_questions(d, &data->records[(uint64_t)i * data->n_records / n], err);
     return status;
 }
 
@@ -87,26 +102,33 @@ static uint64_t bytes_of(const struct draw *d, uint64_t picture)
 {
     uint64_t tokens = 0;
     for (size_t i = 0; i < d->n; i++) tokens += d->candidates[i].part.n_wanted;
-    return tokens * lq_runtime_vocabulary(d->rt) * sizeof(float) + 2 * picture * d->n;
+    return tokens * lq_runtime_vocabulary(d->rt) * sizeof(float) + 2 * picture * d->n_records;
 }
 
-/* Keeps `n` of the candidates, evenly spread. */
+/* Keeps `n` of the records, evenly spread. */
 static void thin(struct draw *d, size_t n)
 {
-    size_t next = 0;
+    size_t kept = 0, record = 0, next = 0;
+    bool takes = false;
     for (size_t i = 0; i < d->n; i++) {
-        if (next < n && i == (uint64_t)next * d->n / n) d->candidates[next++] = d->candidates[i];
+        if (i == 0 || d->candidates[i].record != d->candidates[i - 1].record) {
+            takes = next < n && record == (uint64_t)next * d->n_records / n;
+            next += takes;
+            record++;
+        }
+        if (takes) d->candidates[kept++] = d->candidates[i];
         else lq_part_release(&d->candidates[i].part);
     }
-    d->n = n;
+    d->n = kept;
+    d->n_records = n;
 }
 
 static enum lq_status fit_memory(struct draw *d, struct lq_error *err)
 {
     uint64_t picture = 0, bytes = 0;
     enum lq_status status = measure_picture(&picture, d, err);
-    while (status == LQ_OK && d->n > 1 && (bytes = bytes_of(d, picture)) > d->terms->memory) {
-        size_t n = (size_t)((double)d->n * ((double)d->terms->memory / (double)bytes));
+    while (status == LQ_OK && d->n_records > 1 && (bytes = bytes_of(d, picture)) > d->terms->memory) {
+        size_t n = (size_t)((double)d->n_records * ((double)d->terms->memory / (double)bytes));
         thin(d, n < 1 ? 1 : n);
     }
     return status;
@@ -114,9 +136,10 @@ static enum lq_status fit_memory(struct draw *d, struct lq_error *err)
 
 static int by_picture(const void *a, const void *b)
 {
-    const struct lq_record *x = ((const struct candidate *)a)->record, *y = ((const struct candidate *)b)->record;
-    int order = strcmp(x->image, y->image);
-    return order != 0 ? order : (x > y) - (x < y);
+    const struct candidate *x = a, *y = b;
+    int order = strcmp(x->record->image, y->record->image);
+    if (order == 0) order = (x->record > y->record) - (x->record < y->record);
+    return order != 0 ? order : (x->turn > y->turn) - (x->turn < y->turn);
 }
 
 /* ---- the sample ---- */

@@ -1,7 +1,9 @@
-/* The records that a trial recites, and their pictures as the original sees them.
+/* The questions that a trial asks, and their pictures as the original sees them.
  *
- * Enters: the open original, a data set, how many records and bytes at most. Leaves: records evenly spread over the
- * data, those about one picture side by side, each ready to be recited.
+ * Enters: the open original, a data set, how many records and bytes at most. Leaves: questions of records evenly
+ * spread over the data, those about one picture side by side, each ready to be recited.
+ * Each is asked by itself: behind the others of its conversation, answers can be read off theirs instead of the picture,
+ * and what sees it would hardly count.
  * Invariants: a record that cannot be used is told to the log and left out; the same data, limits and runtime give the
  * same sample.
  *
@@ -22,14 +24,14 @@ struct lq_sample_picture {
 };
 
 struct lq_sample {
-    struct lq_part *parts; /* of n records */
+    struct lq_part *parts; /* of n questions */
     struct lq_seat *seats; /* the same with their views */
     size_t *pictures_of;   /* and the numbers of their pictures */
     size_t n;
     struct lq_sample_picture *pictures;
     size_t n_pictures;
-    size_t answer_tokens; /* of all records */
-    size_t largest;       /* tokens of the record that has the most, its picture included */
+    size_t answer_tokens; /* of all questions */
+    size_t largest;       /* tokens of the question that has the most, its picture included */
     size_t together;      /* of the largest picture */
 };
 

@@ -66,7 +66,7 @@ static const char *base_name(const char *path)
 
 static json_t *curve_json(const struct lq_strategy *s, const struct lq_curve_point *points, size_t n)
 {
-    size_t records = s->trial == NULL ? 0 : lq_trial_cost(s->trial).records;
+    size_t questions = s->trial == NULL ? 0 : lq_trial_cost(s->trial).questions;
     json_t *list = json_array(), *data = s->trial == NULL ? json_null() : json_string(base_name(s->options.data->path));
     for (size_t i = 0; i < n; i++)
         if (json_array_append_new(list, point_json(&points[i])) != 0) {
@@ -75,7 +75,7 @@ static json_t *curve_json(const struct lq_strategy *s, const struct lq_curve_poi
             break;
         }
     return json_pack("{s:s,s:i,s:s,s:o,s:I,s:s,s:o}", "format", "llava-quantize curve", "version", 1, "model",
-                     s->options.model->name, "data", data, "records", (json_int_t)records, "effort",
+                     s->options.model->name, "data", data, "questions", (json_int_t)questions, "effort",
                      lq_effort_name(s->options.effort), "points", list);
 }
 

@@ -57,9 +57,9 @@ static enum lq_status open_trial(struct lq_strategy *s, struct lq_error *err)
     return lq_trial_open(&s->trial, &trial, err);
 }
 
-static uint64_t records_of(const struct lq_strategy *s)
+static uint64_t questions_of(const struct lq_strategy *s)
 {
-    return s->trial == NULL ? 0 : lq_trial_cost(s->trial).records;
+    return s->trial == NULL ? 0 : lq_trial_cost(s->trial).questions;
 }
 
 static void set_facts(struct lq_strategy *s, const struct lq_fit_bounds *bounds)
@@ -93,7 +93,7 @@ enum lq_status lq_strategy_prepare(struct lq_strategy *s, struct lq_error *err)
     if (s->surveyed) return LQ_OK;
     enum lq_status status = open_trial(s, err);
     if (status == LQ_OK && s->known == NULL)
-        status = lq_known_open(&s->known, &s->options, sample_rows[s->options.effort], records_of(s), err);
+        status = lq_known_open(&s->known, &s->options, sample_rows[s->options.effort], questions_of(s), err);
     if (status != LQ_OK) return status;
     s->meter.total += lq_survey_steps(s);
     status = lq_survey_run(s, err);
@@ -135,7 +135,8 @@ struct lq_strategy_facts lq_strategy_facts(const struct lq_strategy *s)
     f.seconds = lq_meter_seconds(&s->meter);
     if (s->trial == NULL) return f;
     struct lq_trial_cost cost = lq_trial_cost(s->trial);
-    f.records = cost.records;
+    f.questions = cost.questions;
+    f.picture_tokens = cost.picture_tokens;
     f.pictures = cost.pictures;
     f.tokens = cost.tokens;
     f.answer_tokens = cost.answer_tokens;
@@ -233,8 +234,8 @@ static void set_quality(struct lq_plan *plan, const struct planning *p)
     snprintf(q->goal, sizeof q->goal, "%s", p->name);
     if (p->strategy->trial == NULL) return;
     const char *path = p->strategy->options.data->path, *slash = strrchr(path, '/');
-    snprintf(q->data, sizeof q->data, "%.120s, %zu records", slash == NULL ? path : slash + 1,
-             (size_t)records_of(p->strategy));
+    snprintf(q->data, sizeof q->data, "%.120s, %zu questions", slash == NULL ? path : slash + 1,
+             (size_t)questions_of(p->strategy));
 }
 
 enum lq_status lq_strategy_plan(struct lq_strategy *s, const struct lq_goal *goal, struct lq_plan **out,

@@ -173,12 +173,12 @@ static enum lq_status recode(struct lq_strategy *s, const struct lq_group *group
     return status;
 }
 
-/* What a group costs beside others is told best by typical records: the mean hangs on the few whose answers are in
+/* What a group costs beside others is told best by typical questions: the mean hangs on the few whose answers are in
  * doubt, other ones for other data. The square of the mean root lets these count less. */
-static double typical_of(const double *by_record, size_t n)
+static double typical_of(const double *by_question, size_t n)
 {
     double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += by_record[i] > 0 ? sqrt(by_record[i]) : 0;
+    for (size_t i = 0; i < n; i++) sum += by_question[i] > 0 ? sqrt(by_question[i]) : 0;
     return n > 0 ? sum / (double)n * (sum / (double)n) : 0;
 }
 
@@ -186,17 +186,17 @@ static enum lq_status measure(struct lq_strategy *s, struct lq_group *group, con
                               struct lq_error *err)
 {
     struct lq_trial_divergence d;
-    size_t n = lq_trial_cost(s->trial).records;
-    double *by_record = calloc(n + 1, sizeof *by_record);
-    enum lq_status status = by_record == NULL ? lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu records", n)
-                                              : recode(s, group, probe->coded, err);
-    if (status == LQ_OK) status = lq_trial_measure(s->trial, &d, by_record, err);
+    size_t n = lq_trial_cost(s->trial).questions;
+    double *by_question = calloc(n + 1, sizeof *by_question);
+    enum lq_status status = by_question == NULL ? lq_error_set(err, LQ_ERR_MEMORY, "no memory for %zu questions", n)
+                                                : recode(s, group, probe->coded, err);
+    if (status == LQ_OK) status = lq_trial_measure(s->trial, &d, by_question, err);
     if (status == LQ_OK) status = recode(s, group, NULL, err);
     if (status == LQ_OK) {
         group->divergence = d.mean;
-        group->typical = typical_of(by_record, n);
+        group->typical = typical_of(by_question, n);
     }
-    free(by_record);
+    free(by_question);
     return status;
 }
 

@@ -15,7 +15,7 @@
 enum { MOST_SEATS = 16, CELLS = 256 };
 
 struct group {
-    size_t first, n; /* records */
+    size_t first, n; /* seats */
 };
 
 struct lq_trial {
@@ -27,9 +27,9 @@ struct lq_trial {
     uint64_t sight;           /* that they were seen with */
     size_t n_vocab;
     float *rows;       /* the original's logits of all answer tokens */
-    size_t *first_row; /* of each record */
-    double *kl;        /* of each record, summed */
-    size_t *n_agreed;  /* of each record */
+    size_t *first_row; /* of each seat */
+    double *kl;        /* of each seat, summed */
+    size_t *n_agreed;  /* of each seat */
     uint64_t tokens;   /* of one measurement */
     uint64_t n_measured;
 };
@@ -45,23 +45,23 @@ static enum lq_status no_memory(struct lq_error *err)
 struct pass {
     struct lq_trial *trial;
     bool keeps;
-    size_t first; /* record */
+    size_t first; /* seat */
 };
 
 static void hears(void *data, size_t seat, size_t i, const float *row, int32_t right)
 {
     struct pass *pass = data;
     struct lq_trial *t = pass->trial;
-    size_t record = pass->first + seat;
-    float *kept = t->rows + (t->first_row[record] + i) * t->n_vocab;
+    size_t question = pass->first + seat;
+    float *kept = t->rows + (t->first_row[question] + i) * t->n_vocab;
     struct lq_token_score score;
     if (pass->keeps) {
         memcpy(kept, row, t->n_vocab * sizeof *row);
         return;
     }
     lq_token_score(&score, kept, row, t->n_vocab, right);
-    t->kl[record] += score.kl;
-    t->n_agreed[record] += score.agree;
+    t->kl[question] += score.kl;
+    t->n_agreed[question] += score.agree;
 }
 
 static size_t capacity(const struct lq_trial *t)
@@ -69,7 +69,7 @@ static size_t capacity(const struct lq_trial *t)
     return t->sample.largest > CELLS ? t->sample.largest : CELLS;
 }
 
-/* How many records from `first` on go together. */
+/* How many seats from `first` on go together. */
 static size_t count_group(const struct lq_trial *t, size_t first)
 {
     const struct lq_seat *seats = t->sample.seats + first;
@@ -127,7 +127,7 @@ static enum lq_status see_picture(void *data, size_t item, unsigned worker, stru
     return lq_view_open(&t->recoded[item], t->crew.members[worker].rt, t->sample.pictures[item].path, err);
 }
 
-/* Gives every record its picture as the pair sees it now. */
+/* Gives every seat its picture as the pair sees it now. */
 static enum lq_status see(struct lq_trial *t, struct lq_error *err)
 {
     struct lq_sample *s = &t->sample;
@@ -211,18 +211,22 @@ enum lq_status lq_trial_recode(struct lq_trial *trial, const char *weight, enum 
 
 /* ---- measuring ---- */
 
-/* Standard error of a ratio of sums over records, each a draw of tokens that go together. */
+/* Standard error of a ratio of sums over pictures, each a draw of tokens that go together. Seats about one picture are
+ * side by side. */
 static double standard_error(const struct lq_trial *t, double mean)
 {
-    double squares = 0, n = (double)t->sample.n;
-    for (size_t i = 0; i < t->sample.n; i++) {
-        double off = t->kl[i] - mean * (double)t->sample.parts[i].n_wanted;
+    const struct lq_sample *s = &t->sample;
+    double squares = 0, off = 0, n = (double)s->n_pictures;
+    for (size_t i = 0; i < s->n; i++) {
+        off += t->kl[i] - mean * (double)s->parts[i].n_wanted;
+        if (i + 1 < s->n && s->pictures_of[i + 1] == s->pictures_of[i]) continue;
         squares += off * off;
+        off = 0;
     }
-    return t->sample.n < 2 ? NAN : sqrt(squares * n / (n - 1)) / (double)t->sample.answer_tokens;
+    return n < 2 ? NAN : sqrt(squares * n / (n - 1)) / (double)s->answer_tokens;
 }
 
-enum lq_status lq_trial_measure(struct lq_trial *trial, struct lq_trial_divergence *out, double *by_record,
+enum lq_status lq_trial_measure(struct lq_trial *trial, struct lq_trial_divergence *out, double *by_question,
                                 struct lq_error *err)
 {
     double sum = 0, n_agreed = 0, n = (double)trial->sample.answer_tokens;
@@ -237,7 +241,7 @@ enum lq_status lq_trial_measure(struct lq_trial *trial, struct lq_trial_divergen
     }
     *out = (struct lq_trial_divergence){
         .mean = sum / n, .error = standard_error(trial, sum / n), .agreement = n_agreed / n};
-    if (by_record != NULL) memcpy(by_record, trial->kl, trial->sample.n * sizeof *by_record);
+    if (by_question != NULL) memcpy(by_question, trial->kl, trial->sample.n * sizeof *by_question);
     trial->n_measured++;
     return LQ_OK;
 }
@@ -245,10 +249,11 @@ enum lq_status lq_trial_measure(struct lq_trial *trial, struct lq_trial_divergen
 struct lq_trial_cost lq_trial_cost(const struct lq_trial *trial)
 {
     struct lq_runtime_usage used = lq_crew_used(&trial->crew);
-    return (struct lq_trial_cost){.records = trial->sample.n,
+    return (struct lq_trial_cost){.questions = trial->sample.n,
                                   .pictures = trial->sample.n_pictures,
                                   .answer_tokens = trial->sample.answer_tokens,
                                   .tokens = trial->tokens,
+                                  .picture_tokens = trial->sample.together,
                                   .measurements = trial->n_measured,
                                   .picture_seconds = used.picture_seconds,
                                   .token_seconds = used.token_seconds};

@@ -68,7 +68,7 @@ class Sizes(Plan):
             written = json.load(f)
         self.assertEqual((written["format"], written["version"]), ("llava-quantize curve", 1))
         self.assertEqual([p["bytes"] for p in written["points"]], [p["bytes"] for p in curve])
-        self.assertEqual((written["records"], written["data"], curve[0]["measured"]), (0, None, None))
+        self.assertEqual((written["questions"], written["data"], curve[0]["measured"]), (0, None, None))
 
 
 class Limits(Plan):

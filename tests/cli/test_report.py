@@ -10,7 +10,7 @@ from browser import Browser, why_missing
 from harness import BIN, SANITIZE, WRAPPED, CliTest, read_bytes
 from results import result
 
-CURVE = {"format": "llava-quantize curve", "version": 1, "model": "model", "data": "calibration.json", "records": 48,
+CURVE = {"format": "llava-quantize curve", "version": 1, "model": "model", "data": "calibration.json", "questions": 48,
          "effort": "normal",
          "points": [{"bytes": int(4.2e6 * bpw / 8), "bpw": bpw, "estimate": 2 * 4 ** -bpw, "measured": 2.4 * 4 ** -bpw,
                      "error": 0.2 * 4 ** -bpw} for bpw in (2.4, 2.8, 3.2, 3.7, 4.2, 4.8, 5.5, 6.3, 7.3, 8.5)]}

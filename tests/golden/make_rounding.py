@@ -2,9 +2,10 @@
 
     python make_rounding.py > rounding.txt      (torch, transformers, sentencepiece, pillow)
 
-Runs 16 of the calibration records, evenly spread, through Hugging Face's LLaVA. For each linear layer, a line: the name
-of its matrix in GGUF, and the squared error of its outputs relative to their size when its inputs, block by block, are
-rounded to whole multiples of a 127th of their largest magnitude; in blocks of 32, and of 256.
+Asks the questions of 16 of the calibration records, evenly spread, one by one through Hugging Face's LLaVA. For each
+linear layer, a line: the name of its matrix in GGUF, and the squared error of its outputs relative to their size when
+its inputs, block by block, are rounded to whole multiples of a 127th of their largest magnitude; in blocks of 32, and
+of 256.
 """
 import json
 import os
@@ -61,17 +62,13 @@ def main():
         records = json.load(f)
     for record in [records[i * len(records) // RECORDS] for i in range(RECORDS)]:
         pixels = (np.asarray(Image.open(f"{DEMO}/{record['image']}").convert("RGB")) / 255 - MEAN) / STD
-        tokens = [1]
-        for turn, said in enumerate(record["conversations"]):
-            text = said["value"].replace("<image>\n", "")
-            if turn % 2 == 1:
-                tokens += pieces.encode(text) + [2]
-            elif turn == 0:
-                tokens += pieces.encode("USER:") + PATCHES * [PICTURE] + pieces.encode(f"\n{text} ASSISTANT:")
-            else:
-                tokens += pieces.encode(f"USER: {text} ASSISTANT:")
-        with torch.no_grad():
-            model(input_ids=torch.tensor([tokens]), pixel_values=torch.tensor(pixels).permute(2, 0, 1)[None].float())
+        pixels = torch.tensor(pixels).permute(2, 0, 1)[None].float()
+        said = [turn["value"].replace("<image>\n", "") for turn in record["conversations"]]
+        for question, answer in zip(said[::2], said[1::2]):
+            tokens = [1, *pieces.encode("USER:"), *PATCHES * [PICTURE], *pieces.encode(f"\n{question} ASSISTANT:"),
+                      *pieces.encode(answer), 2]
+            with torch.no_grad():
+                model(input_ids=torch.tensor([tokens]), pixel_values=pixels)
     for name, total in sorted(sums.items()):
         print(name, *(f"{error:.4g}" for error in total[:2] / total[2]))
 

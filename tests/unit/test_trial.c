@@ -190,18 +190,23 @@ static void check_means(const struct lq_trial_divergence *d, struct lq_evaluatio
     assert_true(d->error > 0 && d->error < d->mean);
 }
 
-/* Each record's sum, and the spread of records about their mean. */
-static void check_records(const struct lq_trial_divergence *d, const double *by_record, struct lq_evaluation *const *e)
+/* Each question's sum, and the spread of pictures about their mean. */
+static void check_questions(const struct lq_trial_divergence *d, const double *by_question,
+                            struct lq_evaluation *const *e)
 {
     double squares = 0, tokens = 0;
-    for (int i = 0; i < N_ALL; i++) {
-        const struct lq_question_result *q = &e[i / N_ASKED]->questions[i % N_ASKED];
-        double n = (double)q->tokens, off = q->kl * n - d->mean * n;
-        near(by_record[i], q->kl * n, 1e-6 * q->kl * n);
+    for (int picture = 0; picture < N_SHOWN; picture++) {
+        double off = 0;
+        for (int i = 0; i < N_ASKED; i++) {
+            const struct lq_question_result *q = &e[picture]->questions[i];
+            double n = (double)q->tokens;
+            near(by_question[picture * N_ASKED + i], q->kl * n, 1e-6 * q->kl * n);
+            off += q->kl * n - d->mean * n;
+            tokens += n;
+        }
         squares += off * off;
-        tokens += n;
     }
-    near(d->error, sqrt(squares * N_ALL / (N_ALL - 1)) / tokens, 1e-6 * d->error);
+    near(d->error, sqrt(squares * N_SHOWN / (N_SHOWN - 1)) / tokens, 1e-6 * d->error);
 }
 
 /* Of the whole pair and of each half alone. Both sides compute alike, so that their figures are the same: an evaluation
@@ -216,7 +221,7 @@ static void test_like_evaluating(void **state)
     for (int i = 0; i < N_SHOWN; i++) e[i] = evaluate(i);
     struct lq_trial *trial = open_trial(&(struct lq_trial_options){.pair = one_thread(NULL), .data = data});
     struct lq_trial_cost cost = lq_trial_cost(trial);
-    assert_int_equal(cost.records, N_ALL);
+    assert_int_equal(cost.questions, N_ALL);
     assert_int_equal(cost.answer_tokens, N_SHOWN * e[0]->arm[LQ_ARM_BOTH].answer.tokens);
     assert_int_equal(cost.pictures, N_SHOWN);
     static const struct {
@@ -224,13 +229,13 @@ static void test_like_evaluating(void **state)
         bool language, vision;
     } arms[] = {{LQ_ARM_LANGUAGE, true, false}, {LQ_ARM_BOTH, true, true}, {LQ_ARM_VISION, false, true}};
     for (size_t i = 0; i < 3; i++) {
-        double by_record[N_ALL];
+        double by_question[N_ALL];
         struct lq_trial_divergence d;
         recode(trial, LQ_LANGUAGE, !arms[i].language);
         recode(trial, LQ_VISION, !arms[i].vision);
-        expect(lq_trial_measure(trial, &d, by_record, &err));
+        expect(lq_trial_measure(trial, &d, by_question, &err));
         check_means(&d, e, arms[i].arm);
-        if (arms[i].arm == LQ_ARM_BOTH) check_records(&d, by_record, e);
+        if (arms[i].arm == LQ_ARM_BOTH) check_questions(&d, by_question, e);
     }
     lq_trial_free(trial);
     for (int i = 0; i < N_SHOWN; i++) lq_evaluation_free(e[i]);
@@ -243,9 +248,9 @@ static void test_like_evaluating(void **state)
 static void test_the_same_again(void **state)
 {
     (void)state;
-    double by_record[N_RECORDS], sum = 0;
+    double by_question[N_RECORDS], sum = 0;
     struct lq_trial *trial = open_trial(&(struct lq_trial_options){.pair = one_thread(NULL), .data = exam, .limit = 6});
-    size_t n = lq_trial_cost(trial).records;
+    size_t n = lq_trial_cost(trial).questions;
     assert_int_equal(n, 6);
     struct lq_trial_divergence none = measure(trial), language, both;
     assert_true(none.mean == 0 && none.error == 0 && none.agreement == 1);
@@ -257,8 +262,8 @@ static void test_the_same_again(void **state)
     recode(trial, LQ_VISION, true);
     assert_same(measure(trial), language);
     recode(trial, LQ_VISION, false);
-    expect(lq_trial_measure(trial, &both, by_record, &err));
-    for (size_t i = 0; i < n; i++) sum += by_record[i];
+    expect(lq_trial_measure(trial, &both, by_question, &err));
+    for (size_t i = 0; i < n; i++) sum += by_question[i];
     assert_float_equal(sum / (double)lq_trial_cost(trial).answer_tokens, both.mean, 1e-15);
     recode(trial, LQ_LANGUAGE, true);
     recode(trial, LQ_VISION, true);
@@ -341,7 +346,7 @@ static void test_records_that_cannot_be_used(void **state)
     assert_int_equal(told.left_out, 1);
     trial = open_trial(&(struct lq_trial_options){.pair = one_thread(&hooks), .data = some});
     assert_int_equal(told.left_out, 3);
-    assert_int_equal(lq_trial_cost(trial).records, 1);
+    assert_int_equal(lq_trial_cost(trial).questions, 1);
     recode(trial, LQ_LANGUAGE, false);
     assert_true(isnan(measure(trial).error));
     lq_trial_free(trial);
@@ -357,13 +362,43 @@ static void test_memory(void **state)
     struct lq_trial_options options = {.pair = one_thread(NULL), .data = exam, .memory = 4 * (picture + 4 * row)};
     struct lq_trial *trial = open_trial(&options);
     struct lq_trial_cost cost = lq_trial_cost(trial);
-    assert_in_range(cost.records, 3, 4);
-    assert_true(cost.records * picture + cost.answer_tokens * row <= options.memory);
+    assert_in_range(cost.questions, 3, 4);
+    assert_true(cost.questions * picture + cost.answer_tokens * row <= options.memory);
     lq_trial_free(trial);
     options.memory = 1;
     trial = open_trial(&options);
-    assert_int_equal(lq_trial_cost(trial).records, 1);
+    assert_int_equal(lq_trial_cost(trial).questions, 1);
     lq_trial_free(trial);
+}
+
+#define TURN(who, text) "{\"from\": \"" who "\", \"value\": \"" text "\"}"
+#define SCENE(turns) "{\"image\": \"exam/00001.png\", \"conversations\": [" turns "]}"
+#define COLOUR TURN("human", "<image>\\nWhat color is it?") ", " TURN("gpt", "pink")
+#define SHAPE TURN("human", "<image>\\nWhat shape is it?") ", " TURN("gpt", "triangle")
+#define THEN_SHAPE TURN("human", "What shape is it?") ", " TURN("gpt", "triangle")
+
+/* The questions of a conversation count as if each were a record of its own. */
+static void test_conversations(void **state)
+{
+    (void)state;
+    struct lq_dataset *apart = made_of("[" SCENE(COLOUR) ", " SCENE(SHAPE) "]");
+    struct lq_dataset *together = made_of("[" SCENE(COLOUR ", " THEN_SHAPE) "]");
+    struct lq_trial_divergence found[2];
+    const struct lq_dataset *data[2] = {apart, together};
+    for (int i = 0; i < 2; i++) {
+        struct lq_trial *trial = open_trial(&(struct lq_trial_options){.pair = one_thread(NULL), .data = data[i]});
+        assert_int_equal(lq_trial_cost(trial).questions, 2);
+        assert_int_equal(lq_trial_cost(trial).pictures, 1);
+        recode(trial, LQ_LANGUAGE, false);
+        recode(trial, LQ_VISION, false);
+        found[i] = measure(trial);
+        assert_true(isnan(found[i].error));
+        lq_trial_free(trial);
+    }
+    assert_true(found[0].mean > 0 && found[0].mean == found[1].mean);
+    assert_true(found[0].agreement == found[1].agreement);
+    lq_dataset_free(apart);
+    lq_dataset_free(together);
 }
 
 /* Wherever a measurement stops, in the tower or in the language half, the next one is whole. */
@@ -401,6 +436,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_pictures_are_kept),
     cmocka_unit_test(test_threads),
     cmocka_unit_test(test_records_that_cannot_be_used),
+    cmocka_unit_test(test_conversations),
     cmocka_unit_test(test_memory),
     cmocka_unit_test(test_cancelling),
 };

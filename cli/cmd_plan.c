@@ -84,6 +84,8 @@ static int check(struct cli_job *job)
             "plan", "--explain is about one plan: give --plan, --target-size, --target-bpw, --max-kld or --fit");
     if (job->save_plan != NULL && !cli_target_is_set(&job->target))
         return cli_wrong_use("plan", "--output is for one plan: give --target-size, --target-bpw, --max-kld or --fit");
+    if (job->save_plan != NULL && job->curve != NULL && strcmp(job->save_plan, job->curve) == 0)
+        return cli_wrong_use("plan", "--output and --curve are the same file");
     if (how && !calibrates)
         return cli_wrong_use("plan", "--text, --weighting, --cap and --save-stats say how to calibrate: give --data, "
                                      "and no --stats");

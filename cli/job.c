@@ -166,10 +166,10 @@ static bool names_weights(const char *path)
     return false;
 }
 
-/* The folder that is to hold the plan must be there, unless it is the output that this run makes. */
-static enum lq_status check_plan_folder(const struct cli_job *job, struct lq_error *err)
+/* The folder that is to hold the file must be there, unless it is the output that this run makes. */
+static enum lq_status check_folder(const struct cli_job *job, const char *path, struct lq_error *err)
 {
-    const char *path = job->save_plan, *slash = strrchr(path, '/');
+    const char *slash = strrchr(path, '/');
     size_t length = slash == NULL ? 0 : (size_t)(slash - path) + (slash == path), output = strlen(job->output);
     char *folder = slash == NULL ? strdup(".") : strndup(path, length);
     if (folder == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "%s: no memory for the path", path);
@@ -182,26 +182,26 @@ static enum lq_status check_plan_folder(const struct cli_job *job, struct lq_err
     return status;
 }
 
-/* What stands in the way of the plan file is found before the work, not behind it. */
-static enum lq_status check_plan_target(const struct cli_job *job, struct lq_error *err)
+/* What stands in the way of a file beside the models, NULL for none, is found before the work, not behind it. */
+static enum lq_status check_target(const struct cli_job *job, const char *path, const char *what, struct lq_error *err)
 {
     struct stat st;
-    const char *path = job->save_plan;
     if (path == NULL) return LQ_OK;
     if (names_weights(path))
-        return lq_error_set(err, LQ_ERR_USAGE,
-                            "%s: is the name of a model's file; call the plan something like plan.json", path);
-    if (lstat(path, &st) != 0) return check_plan_folder(job, err);
+        return lq_error_set(err, LQ_ERR_USAGE, "%s: is the name of a model's file; call the %s something like %s.json",
+                            path, what, what);
+    if (lstat(path, &st) != 0) return check_folder(job, path, err);
     if (S_ISDIR(st.st_mode))
         return lq_error_set(err, LQ_ERR_USAGE, "%s: is a folder, expected the path of a file", path);
     if (!job->force) return lq_error_set(err, LQ_ERR_USAGE, "%s: already exists; --force replaces it", path);
-    return check_plan_folder(job, err);
+    return check_folder(job, path, err);
 }
 
 static enum lq_status prepare(const struct cli_job *job, struct work *w, struct lq_error *err)
 {
     enum lq_status status = cli_rules_read(&w->rules, &job->rules, "type", err);
-    if (status == LQ_OK) status = check_plan_target(job, err);
+    if (status == LQ_OK) status = check_target(job, job->save_plan, "plan", err);
+    if (status == LQ_OK) status = check_target(job, job->curve, "curve", err);
     if (status == LQ_OK) status = open_model(job, w, err);
     if (status == LQ_OK && job->target.fit > 0) status = cli_calibrated_find(&w->calibrated, job, w->model, err);
     if (status == LQ_OK) status = cli_target_goal(&w->planned, job, &w->calibrated, err);

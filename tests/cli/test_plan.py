@@ -226,6 +226,12 @@ class Refused(Plan):
         with open(self.path("plan.json"), "w", encoding="utf-8") as f:
             f.write("{}")
         self.refuse(["--target-bpw", 4, "-o", "plan.json"], "plan.json: already exists; --force replaces it")
+        self.refuse(["--curve", "plan.json"], "plan.json: already exists; --force replaces it")
+        self.refuse(["--curve", "stats.gguf", "--force"],
+                    "stats.gguf: is the name of a model's file; call the curve something like curve.json")
+        self.refuse(["--curve", "none/curve.json"], "none/curve.json: cannot create: No such file or directory", code=1)
+        self.refuse(["--target-bpw", 4, "-o", "new.json", "--curve", "new.json"],
+                    "--output and --curve are the same file; see 'llava-quantize plan --help'")
 
 
 if __name__ == "__main__":

@@ -16,14 +16,20 @@ static void say(const struct lq_hooks *hooks, enum lq_log_level level, const cha
     if (hooks != NULL && hooks->log != NULL) hooks->log(hooks->data, level, message);
 }
 
+/* Leaves no measurements where the file has no room for them, or holds what is none: then nothing is kept. */
 static enum lq_status open_file(struct lq_known *known, const struct lq_strategy_options *o, char **terms,
                                 struct lq_error *err)
 {
-    struct lq_error stale = {0};
+    struct lq_error stale = {0}, why = {0};
     enum lq_status status =
-        lq_measurements_open(&known->measurements, o->cache, (const char *const *)terms, &stale, err);
-    if (status == LQ_OK && stale.message[0] != '\0') say(o->hooks, LQ_LOG_INFO, stale.message);
-    return status;
+        lq_measurements_open(&known->measurements, o->cache, (const char *const *)terms, &stale, &why);
+    if (status == LQ_ERR_FORMAT) {
+        say(o->hooks, LQ_LOG_WARN, why.message);
+        return LQ_OK;
+    }
+    if (status != LQ_OK) return lq_error_set(err, status, "%s", why.message);
+    if (stale.message[0] != '\0') say(o->hooks, LQ_LOG_INFO, stale.message);
+    return LQ_OK;
 }
 
 enum lq_status lq_known_open(struct lq_known **out, const struct lq_strategy_options *o, uint64_t rows, uint64_t limit,
@@ -42,9 +48,9 @@ enum lq_status lq_known_open(struct lq_known **out, const struct lq_strategy_opt
                                           : lq_measured_terms(terms, &basis, err);
     if (status == LQ_OK) status = open_file(known, o, terms, err);
     for (int k = 0; k < LQ_MEASURED_KINDS; k++) free(terms[k]);
-    if (status == LQ_OK) *out = known;
+    if (status == LQ_OK && known->measurements != NULL) *out = known;
     else lq_known_free(known);
-    return status == LQ_ERR_FORMAT ? LQ_OK : status; /* an older form, which keeps nothing */
+    return status;
 }
 
 void lq_known_free(struct lq_known *known)

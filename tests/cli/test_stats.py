@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 
-from harness import PROJECT, CliTest
+from harness import PROJECT, CliTest, snapshot
 from models import Shape, write_pair
 from statistics_files import Made, f32, matrices
 
@@ -94,3 +94,25 @@ class Quantize(CliTest):
         self.assertEqual(self.warnings_of("--method", "plain"), [])
         [found] = self.warnings_of("--type", "vision=f16", "--type", "projector=f16")
         self.assertIn("1 matrix met fewer than 64 tokens", found)
+
+
+class Plan(CliTest):
+    def test_nothing_is_kept(self):
+        """Measurements that are none, and a form without room for them: told, and planned without; the file stays."""
+        write_pair(self.path("in"), shape=Shape())
+        columns = matrices(self.path("in/tiny.gguf"), self.path("in/mmproj-tiny.gguf"))
+        name, made = "blk.0.attn_q.weight", Made(columns, "", False)
+        made.more_keys["llava_quantize.measured.errors.names"].reverse()
+        made.write(self.path("stats.gguf"))
+        with open(self.path("old.dat"), "wb") as f:
+            f.write(struct.pack("<ii", 1, len(name)) + name.encode() + struct.pack("<ii", 1, columns[name]) +
+                    np.ones(columns[name], "<f4").tobytes())
+        for file, why in (("stats.gguf", "key 'llava_quantize.measured.errors.names' is not in order: no measurements "
+                                         "of this program"),
+                          ("old.dat", "no GGUF file: it has no room for measurements")):
+            with self.subTest(file):
+                before = snapshot(self.dir)
+                found = self.check(["plan", "in", "--target-bpw", 10, "--types", "q4_0,q8_0,f16", "--effort", "fast",
+                                    "--stats", file])
+                self.assertEqual([line for line in found.err.splitlines() if line.startswith(file)], [f"{file}: {why}"])
+                self.assertEqual(snapshot(self.dir), before)

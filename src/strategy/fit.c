@@ -243,10 +243,11 @@ static enum lq_status fit_files(struct lq_pick *pick, const struct lq_strategy *
     for (size_t i = 0; i < s->menu.n; i++) data += aligned(s, &s->menu.items[i].offers[pick->offers[i]], false);
     budget -= pick->bytes - data;
     for (int round = 0; status == LQ_OK && round < ROUNDS; round++) {
-        if (budget < data || round + 1 == ROUNDS) budget = data; /* the smallest fits: that was looked at */
+        if (round + 1 == ROUNDS) budget = data; /* the smallest fits: that was looked at */
         status = allocate(pick, s, table, budget, err);
         if (status != LQ_OK || pick->bytes <= target) return status;
-        budget -= pick->bytes - target;
+        uint64_t over = pick->bytes - target;
+        budget = budget - data > over ? budget - over : data;
     }
     return status;
 }

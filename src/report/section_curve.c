@@ -115,7 +115,7 @@ static void put_points(struct lq_page *page, const struct lq_view *view, const s
         struct lq_estimate e = measured(point);
         if (!lq_is_measured(&e)) e = (struct lq_estimate){point->estimate, NAN, NAN};
         if (isnan(e.value)) continue;
-        put_plan(page, point, s, i == 0);
+        put_plan(page, point, s, places.n == 0);
         lq_places_take(&places, &s->y, lq_size_axis_at(&s->x, (double)point->bytes), &e);
     }
     for (size_t i = 0; i < view->n; i++)

@@ -4,14 +4,16 @@
  *   {
  *     "command", "version", "model",
  *     "plan"*: {"recipe", "bytes", "bpw", "estimate", "measured", "error", "first", "bound", "swaps", "neighbours"},
- *     "roles"*: [{"role", "tensors", "types": {"q4_k": 3, ...}, "weights", "bytes_before", "bytes_after", "divergence"},
- *                ...],
+ *     "roles"*: [{"role", "tensors", "types": {"q4_k": 3, ...}, "weights", "bytes_before", "bytes_after",
+ *                 "divergence"}, ...],
  *     "fit"*: {"memory", "context", "tokens", "language", "vision", "output"},
  *     "curve"*: [{"bytes", "bpw", "estimate", "measured", "error"}, ...],
  *     "search": {"effort", "tensors", "choices", "groups", "known", "smallest", "original", "power", "checks", "ratio",
- *                "ratio_low", "ratio_high", "records", "pictures", "tokens", "answer_tokens", "measurements", "seconds"}
+ *                "ratio_low", "ratio_high", "records", "pictures", "tokens", "answer_tokens", "measurements",
+ *                "seconds"}
  *   }
- * "plan" and "roles" are absent without a target, "fit" without --fit, "curve" without --curve. docs/output.md explains the members.
+ * "plan" and "roles" are absent without a target, "fit" without --fit, "curve" without --curve. docs/output.md explains
+ * the members.
  */
 #ifndef LQ_CLI_PLANNED_PRINT_H
 #define LQ_CLI_PLANNED_PRINT_H

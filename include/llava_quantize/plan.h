@@ -88,10 +88,10 @@ void lq_plan_free(struct lq_plan *plan);
 
 /* JSON, stable order, one line per tensor; written atomically. */
 enum lq_status lq_plan_save(const struct lq_plan *plan, const char *path, struct lq_error *err);
-/* A judgement is kept where its entry is as it was saved, the quality where all are. docs/plan.schema.json describes the
- * file. Unknown tensors, types, keys and versions are refused by name, tensors that the file leaves out too, and shapes that
- * are neither the model's nor those of its tower padded alike in all blocks, by less than 256. Of the request only
- * imatrix and allow_requantize count. */
+/* A judgement is kept where its entry is as it was saved, the quality where all are. docs/plan.schema.json describes
+ * the file. Unknown tensors, types, keys and versions are refused by name, tensors that the file leaves out too, and
+ * shapes that are neither the model's nor those of its tower padded alike in all blocks, by less than 256. Of the
+ * request only imatrix and allow_requantize count. */
 enum lq_status lq_plan_load(struct lq_plan **out, const char *path, const struct lq_model *model,
                             const struct lq_plan_request *request, struct lq_error *err);
 

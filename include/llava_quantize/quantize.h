@@ -1,8 +1,8 @@
 /* The pipeline: a model and a plan in, a finished pair of files out.
  *
  * Enters: a model, a plan, an output path. Leaves: all files under their final names, or nothing at all.
- * Invariants: bounded memory whatever the tensor; the input is read once; the same bytes for any number of threads; what got its name has been
- * synced, re-opened and verified.
+ * Invariants: bounded memory whatever the tensor; the input is read once; the same bytes for any number of threads;
+ * what got its name has been synced, re-opened and verified.
  *
  *     struct lq_quantize_options options = {.output = "out", .threads = 0};
  *     struct lq_quantize_result result;
@@ -84,8 +84,9 @@ struct lq_quantize_result {
 };
 
 /* The files that lq_quantize would write, for checks and --dry-run; free with lq_quantize_files_free. Sizes may grow
- * where weights turn out to overflow their type. Without options->output they have sizes and no paths. Errors: LQ_ERR_USAGE (an output that is the input too, keep_split with
- * split_size, more than 256 files). On failure *out is untouched. */
+ * where weights turn out to overflow their type. Without options->output they have sizes and no paths. Errors:
+ * LQ_ERR_USAGE (an output that is the input too, keep_split with split_size, more than 256 files). On failure *out is
+ * untouched. */
 enum lq_status lq_quantize_files(struct lq_quantize_file **out, size_t *n, const struct lq_model *model,
                                  const struct lq_plan *plan, const struct lq_quantize_options *options,
                                  struct lq_error *err);
@@ -93,8 +94,8 @@ void lq_quantize_files_free(struct lq_quantize_file *files, size_t n);
 
 /* Widens entries of `plan` where the data overflow the planned type's scales (with the reason). Replaces only files of
  * the very names that it writes: an earlier output of the same name that was split otherwise stays, and the log hook is
- * told. Errors: besides those of calibrating, where `sequential` is given, and of reading, encoding and writing, LQ_ERR_MEMORY where one thread alone needs more than
- * options->memory (the message says how much). */
+ * told. Errors: besides those of calibrating, where `sequential` is given, and of reading, encoding and writing,
+ * LQ_ERR_MEMORY where one thread alone needs more than options->memory (the message says how much). */
 enum lq_status lq_quantize(const struct lq_model *model, struct lq_plan *plan,
                            const struct lq_quantize_options *options, struct lq_quantize_result *result,
                            struct lq_error *err);

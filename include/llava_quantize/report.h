@@ -1,7 +1,7 @@
 /* The report: one HTML page that shows what a quantised pair lost.
  *
- * Enters: one or more evaluations, and the curve of the best plans beside them. Leaves: one self-contained page: no network, no other file, light and dark, for a
- * screen, a phone and paper.
+ * Enters: one or more evaluations, and the curve of the best plans beside them. Leaves: one self-contained page: no
+ * network, no other file, light and dark, for a screen, a phone and paper.
  * Invariants: text from files is escaped; the same evaluations give the same bytes; the page is written whole or not at
  * all; what was not measured says so.
  *

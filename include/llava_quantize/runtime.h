@@ -64,8 +64,8 @@ enum lq_status lq_runtime_score(struct lq_runtime *rt, const struct lq_question 
 void lq_scores_release(struct lq_scores *scores);
 
 /* What llama.cpp allocates beside a pair's weights, in bytes, when a client with its default settings (one sequence,
- * batches of 512, 16-bit keys and values, no GPU) opens it with a context of so many tokens. Its own figures, which have
- * two digits of MiB: rounded up. */
+ * batches of 512, 16-bit keys and values, no GPU) opens it with a context of so many tokens. Its own figures, which
+ * have two digits of MiB: rounded up. */
 struct lq_footprint {
     uint32_t context;          /* tokens, as llama.cpp rounds them */
     uint64_t memory;           /* of the tokens: keys and values, or a state */

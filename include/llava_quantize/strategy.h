@@ -1,13 +1,14 @@
 /* The best mix of types for a size or a quality, over both halves at once.
  *
  * Enters: a model, what is known about it (statistics, questions about pictures), a goal. Leaves: a plan, with each
- * tensor's error, sensitivity and what the next bit would buy; what was measured; the whole curve of size and divergence.
+ * tensor's error, sensitivity and what the next bit would buy; what was measured; the whole curve of size and
+ * divergence.
  * Invariants: the plan's files are never larger than asked for; a divergence asked for is met by measurement; the same
  * input gives the same plan, whatever the number of threads; what was measured is kept in the statistics file, so that
  * another goal needs no sensitivities again.
- * Method: the divergence of the answers is taken to be a sum over tensors, sensitivity x error^power, where the error is
- * that of a tensor's outputs in a type (squared, relative), and the sensitivity that of its group, measured by encoding
- * the group in one small type; docs/rooms/strategy.md has more.
+ * Method: the divergence of the answers is taken to be a sum over tensors, sensitivity x error^power, where the error
+ * is that of a tensor's outputs in a type (squared, relative), and the sensitivity that of its group, measured by
+ * encoding the group in one small type; docs/rooms/strategy.md has more.
  *
  *     struct lq_strategy *strategy = NULL;
  *     lq_strategy_open(&strategy, &options, &err);

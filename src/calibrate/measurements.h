@@ -67,7 +67,8 @@ enum lq_status lq_measurements_add(struct lq_measurements *measurements, enum lq
 enum lq_status lq_measurements_save(struct lq_measurements *measurements, struct lq_error *err);
 
 struct lq_stats;
-/* How many of each kind a file holds, on whatever terms; zeros of the older binary form. Errors: as lq_measurements_open. */
+/* How many of each kind a file holds, on whatever terms; zeros of the older binary form. Errors: as
+ * lq_measurements_open. */
 enum lq_status lq_measured_counts(const struct lq_stats *stats, size_t counts[LQ_MEASURED_KINDS], struct lq_error *err);
 
 #endif

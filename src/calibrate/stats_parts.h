@@ -31,8 +31,8 @@ struct lq_stats_part_form {
 
 extern const struct lq_stats_part_form lq_stats_parts[LQ_PARTS];
 
-/* The tensor of one part: sets *n_dims, and ne[], where dimensions behind them are 1. Returns the number of values; 0 where
- * 64 bits cannot count them. */
+/* The tensor of one part: sets *n_dims, and ne[], where dimensions behind them are 1. Returns the number of values; 0
+ * where 64 bits cannot count them. */
 uint64_t lq_stats_part_shape(enum lq_stats_part part, uint64_t n, uint64_t experts, uint64_t ne[4], uint32_t *n_dims);
 
 #endif

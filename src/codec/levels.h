@@ -1,7 +1,7 @@
 /* A block as scales and levels: what error feedback changes and what it keeps.
  *
- * Enters: encoded blocks of one of the thirteen types whose encoders are ours. Leaves: the scale and offset of each part
- * of a block and the level of each weight; or the block with other levels.
+ * Enters: encoded blocks of one of the thirteen types whose encoders are ours. Leaves: the scale and offset of each
+ * part of a block and the level of each weight; or the block with other levels.
  * Invariants: lq_codec_decode gives, bit for bit, scale * value(level) + offset in f32, where value(level) is
  * table[level - least], or the level itself where there is no table.
  *
@@ -19,8 +19,8 @@ enum { LQ_GRID_WEIGHTS = 256, LQ_GRID_PARTS = 16 };
 /* Rows that stand side by side where levels are chosen. */
 enum { LQ_ABREAST = 128 };
 
-/* One level for each weight: `bits` of it stand in byte `at` + i / (run * k) * run + i % run, k = 8 / bits, behind those
- * of weights i - run, i - 2 run and so on; in the level they go up by `up`. */
+/* One level for each weight: `bits` of it stand in byte `at` + i / (run * k) * run + i % run, k = 8 / bits, behind
+ * those of weights i - run, i - 2 run and so on; in the level they go up by `up`. */
 struct lq_plane {
     uint8_t at, bits, run, up;
 };
@@ -39,8 +39,8 @@ struct lq_grid {
 const struct lq_grid *lq_grid_find(enum lq_type type);
 /* Scale and offset of each part; an offset is -0 where the type has none. */
 void lq_grid_scales(const struct lq_grid *grid, const uint8_t *block, float *scale, float *offset);
-/* Puts levels into LQ_ABREAST blocks, block r from blocks + r * bytes on: level[i][r] is weight i's level there, less the
- * least one. */
+/* Puts levels into LQ_ABREAST blocks, block r from blocks + r * bytes on: level[i][r] is weight i's level there, less
+ * the least one. */
 void lq_grid_write(const struct lq_grid *grid, const uint8_t *const *level, uint8_t *blocks, size_t bytes);
 /* The number that all scales (way 0) or offsets (way 1) of a block are multiples of; 0 where there is none. */
 float lq_grid_super(const struct lq_grid *grid, const uint8_t *block, int way);

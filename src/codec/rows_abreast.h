@@ -1,9 +1,10 @@
 /* Rows side by side: what error feedback does with LQ_ABREAST of them at once, each in a place of its own.
  *
- * Part of the kernels' text: included once per instruction set, behind tile.h. A row's sums run in one place, in order. */
+ * Part of the kernels' text: included once per instruction set, behind tile.h. A row's sums run in one place, in
+ * order. */
 
-/* Rows whose numbers stay in registers while columns go by; rows and columns of a square that is turned in one go, so that
- * whole lines of the processor's cache are read and written. */
+/* Rows whose numbers stay in registers while columns go by; rows and columns of a square that is turned in one go, so
+ * that whole lines of the processor's cache are read and written. */
 enum { ROWS_AT_ONCE = 64, TURNED = 16 };
 
 /* What fetches the numbers that come next while those in hand are worked on. */

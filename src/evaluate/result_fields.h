@@ -61,8 +61,9 @@ struct lq_document {
     uint32_t version;
     const struct lq_fields *fields;
 };
-/* Into the cleared struct at `base`, which is the caller's to release on failure too; `name` stands in messages. Unknown
- * members are let pass, missing ones stay as they are. Errors: LQ_ERR_FORMAT, LQ_ERR_UNSUPPORTED for another version. */
+/* Into the cleared struct at `base`, which is the caller's to release on failure too; `name` stands in messages.
+ * Unknown members are let pass, missing ones stay as they are. Errors: LQ_ERR_FORMAT, LQ_ERR_UNSUPPORTED for another
+ * version. */
 enum lq_status lq_document_read(const struct lq_document *document, const char *text, size_t size, const char *name,
                                 void *base, struct lq_error *err);
 

@@ -51,9 +51,9 @@ struct lq_choices {
     size_t n;
 };
 
-/* Errors: LQ_ERR_USAGE for an unknown type or pattern, a pin larger than --max-type or not among the types allowed (both
- * are named), limits that leave a tensor without a type; LQ_ERR_UNSUPPORTED as lq_plan_build. On failure nothing needs
- * to be released. */
+/* Errors: LQ_ERR_USAGE for an unknown type or pattern, a pin larger than --max-type or not among the types allowed
+ * (both are named), limits that leave a tensor without a type; LQ_ERR_UNSUPPORTED as lq_plan_build. On failure nothing
+ * needs to be released. */
 enum lq_status lq_choices_build(struct lq_choices *out, const struct lq_model *model,
                                 const struct lq_choices_limits *limits, struct lq_error *err);
 void lq_choices_release(struct lq_choices *choices);

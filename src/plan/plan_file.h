@@ -10,7 +10,8 @@
  *
  * Enters: text. Leaves: the plan it says, or the first thing in it that is wrong.
  * Invariants: saving and loading gives the same plan; a type that was changed shows, since its reason names another,
- * and the plan then says "edited" and no longer what it was judged by. Text is bounded in size and depth before it is believed.
+ * and the plan then says "edited" and no longer what it was judged by. Text is bounded in size and depth before it is
+ * believed.
  */
 #ifndef LQ_PLAN_PLAN_FILE_H
 #define LQ_PLAN_PLAN_FILE_H

@@ -1,8 +1,8 @@
 /* What a factor is made of, for those who solve with it.
  *
  * Columns stand in an order of their own, in which blocks, and groups of LQ_GROUP columns within them, stay together;
- * "position" means a place in it. Panel p holds the columns of L at positions from p * LQ_PANEL on, each from the panel's
- * first position down, one behind the other: rows of L', with zeros left of the diagonal.
+ * "position" means a place in it. Panel p holds the columns of L at positions from p * LQ_PANEL on, each from the
+ * panel's first position down, one behind the other: rows of L', with zeros left of the diagonal.
  */
 #ifndef LQ_QUANTIZE_FACTOR_H
 #define LQ_QUANTIZE_FACTOR_H
@@ -28,8 +28,8 @@ struct lq_factor {
  * LQ_FEEDBACK_ROWS * f->columns floats. Thread-safe. */
 void lq_factor_solve(const struct lq_factor *f, float *r, size_t rows, float share, float *room);
 
-/* Sum of e' H e / tokens over at most LQ_FEEDBACK_ROWS rows e of f->columns numbers, what their products lose, H without
- * its damping. `room`: lq_factor_loss_room(f->columns) floats. Thread-safe. */
+/* Sum of e' H e / tokens over at most LQ_FEEDBACK_ROWS rows e of f->columns numbers, what their products lose, H
+ * without its damping. `room`: lq_factor_loss_room(f->columns) floats. Thread-safe. */
 double lq_factor_loss(const struct lq_factor *f, const float *e, size_t rows, float *room);
 size_t lq_factor_loss_room(size_t columns);
 

@@ -1,7 +1,7 @@
 /* A tile of rows on its way through a factor's panels, for those who choose its levels.
  *
- * Arrays [..][ROWS] hold the same number of each row side by side. There are always ROWS of them, missing ones as zeros, so
- * that BLAS adds up each row in the same order whatever the number of rows.
+ * Arrays [..][ROWS] hold the same number of each row side by side. There are always ROWS of them, missing ones as
+ * zeros, so that BLAS adds up each row in the same order whatever the number of rows.
  */
 #ifndef LQ_QUANTIZE_FEEDBACK_TILE_H
 #define LQ_QUANTIZE_FEEDBACK_TILE_H
@@ -51,16 +51,16 @@ uint8_t *lq_tile_block(const struct lq_tile *t, size_t block, size_t row);
 void lq_tile_read_scales(const struct lq_tile *t, size_t block);
 /* n columns from position k on, as the kernels take them. */
 struct lq_abreast lq_tile_grid(const struct lq_tile *t, size_t k, size_t n);
-/* Gives the LQ_GROUP columns from position k on their levels, and tells those before them what that calls for. `matrix` is
- * where their rows and columns meet, with those before them above it, rows `stride` apart: of L' the first time, of H
- * later, when panel->change is set to what the errors have changed by since. */
+/* Gives the LQ_GROUP columns from position k on their levels, and tells those before them what that calls for. `matrix`
+ * is where their rows and columns meet, with those before them above it, rows `stride` apart: of L' the first time, of
+ * H later, when panel->change is set to what the errors have changed by since. */
 void lq_tile_descend(const struct lq_tile *t, size_t k, const float *matrix, size_t stride, bool first);
 /* Puts the panel's levels into its blocks. */
 void lq_tile_write(const struct lq_tile *t);
 
-/* After all panels are done: one round in which each block's scales are fitted to its levels under the whole H, and then
- * each level takes the best value that it can while all others stay. Neither makes a row's loss larger. After the last
- * round the blocks hold the levels. */
+/* After all panels are done: one round in which each block's scales are fitted to its levels under the whole H, and
+ * then each level takes the best value that it can while all others stay. Neither makes a row's loss larger. After the
+ * last round the blocks hold the levels. */
 void lq_tile_close(struct lq_tile *t, bool last);
 
 #endif

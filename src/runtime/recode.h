@@ -6,8 +6,8 @@
  * Invariants: the runtime's own weights are never touched, so a mapped runtime will do; the other tensors, and this one
  * after lq_runtime_recode with `data` NULL, give exactly what they gave before. Views opened before keep their
  * embeddings, lanes what they were fed. An observer is told of the tensor under its name, as ever. The logits are those
- * of the quantised file in an observed runtime, bit for bit; in one without an observer llama.cpp repacks some types for
- * kernels that add in another order.
+ * of the quantised file in an observed runtime, bit for bit; in one without an observer llama.cpp repacks some types
+ * for kernels that add in another order.
  *
  *     lq_runtime_recode(rt, "blk.0.ffn_up.weight", LQ_TYPE_Q4_K, blocks, &err);
  *     ... lq_lane_feed ...
@@ -27,7 +27,8 @@ enum lq_status lq_runtime_recode(struct lq_runtime *rt, const char *weight, enum
                                  struct lq_error *err);
 /* All tensors as the files have them. */
 void lq_runtime_recode_none(struct lq_runtime *rt);
-/* Tells views apart: 0 while no tensor of the vision half is recoded, else a number that no other recoding of it has. */
+/* Tells views apart: 0 while no tensor of the vision half is recoded, else a number that no other recoding of it
+ * has. */
 uint64_t lq_runtime_sight(const struct lq_runtime *rt);
 
 #endif

@@ -42,7 +42,8 @@ enum lq_status lq_fit_check(struct lq_strategy *strategy, const struct lq_size *
 enum lq_status lq_fit(struct lq_pick *out, struct lq_strategy *strategy, const struct lq_size *size, const char *name,
                       struct lq_error *err);
 void lq_pick_release(struct lq_pick *pick);
-/* What the additive model itself says that a pick costs, before anything corrected it; NaN where nothing was measured. */
+/* What the additive model itself says that a pick costs, before anything corrected it; NaN where nothing was
+ * measured. */
 double lq_strategy_estimate(const struct lq_strategy *strategy, const struct lq_pick *pick);
 /* Forgets what was measured around earlier plans. */
 void lq_strategy_forget(struct lq_strategy *strategy);

@@ -2,8 +2,9 @@
  *
  * Enters: a pick and its measured divergence. Leaves: a pick of the same size that measured lower, or the same one.
  * Method: each kind of tensors in turn goes back to the original; what the plan then loses less, against what the
- * additive model says, corrects the kind's sensitivity, and the size is allocated anew. Then neighbours: one kind counts
- * twice or half as much, which swaps types between it and the others. What measures lower is kept, and searched around.
+ * additive model says, corrects the kind's sensitivity, and the size is allocated anew. Then neighbours: one kind
+ * counts twice or half as much, which swaps types between it and the others. What measures lower is kept, and searched
+ * around.
  */
 #ifndef LQ_STRATEGY_REPAIR_H
 #define LQ_STRATEGY_REPAIR_H

@@ -1,8 +1,8 @@
 /* What a search holds: what the room's parts pass to one another.
  *
- * It is filled in this order: menu and groups by lq_strategy_open; a trial where something can be measured, the survey's
- * errors and sensitivities, the rehearsal by the first goal that is not out of reach. Planning changes the groups' factors and what is rehearsed, both of which
- * begin anew with each plan.
+ * It is filled in this order: menu and groups by lq_strategy_open; a trial where something can be measured, the
+ * survey's errors and sensitivities, the rehearsal by the first goal that is not out of reach. Planning changes the
+ * groups' factors and what is rehearsed, both of which begin anew with each plan.
  */
 #ifndef LQ_STRATEGY_SEARCHING_H
 #define LQ_STRATEGY_SEARCHING_H

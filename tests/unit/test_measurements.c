@@ -1,4 +1,5 @@
-/* What planning keeps in a statistics file: found again on the same terms alone, and nothing else in the file changes. */
+/* What planning keeps in a statistics file: found again on the same terms alone, and nothing else in the file
+ * changes. */
 #include "test_quantize_fixture.h"
 
 #include "calibrate/measurements.h"

@@ -358,7 +358,8 @@ static void test_curve(void **state)
 {
     (void)state;
     static const char text[] =
-        "{" CURVE ", \"model\": \"<b>m\", \"data\": \"<i>d.json\", \"records\": 48, \"effort\": \"normal\", \"new\": 1,"
+        "{" CURVE
+        ", \"model\": \"<b>m\", \"data\": \"<i>d.json\", \"questions\": 48, \"effort\": \"normal\", \"new\": 1,"
         " \"points\": [{\"bytes\": 1048576, \"bpw\": 2.5, \"estimate\": 0.5, \"measured\": 0.4, \"error\": 0.01},"
         " {\"bytes\": 2097152, \"bpw\": 5, \"estimate\": 0.02, \"measured\": 0.01, \"error\": 1e300},"
         " {\"bytes\": 4194304, \"bpw\": 8.5, \"estimate\": 0.001, \"measured\": null, \"error\": null},"
@@ -376,7 +377,7 @@ static void test_curve(void **state)
         strstr(page, "best plan at 1.00 MiB (2.50 bits per weight): KL 0.400 (0.38 – 0.42), expected 0.500<"));
     assert_non_null(strstr(page, "best plan at 4.00 MiB (8.50 bits per weight): KL expected 0.00100<"));
     assert_non_null(strstr(page, "<title>uniform: 2.00 MiB, KL 0.125 (0.10 – 0.15)</title>"));
-    assert_non_null(strstr(page, "measured on 48 records of &lt;i&gt;d.json"));
+    assert_non_null(strstr(page, "measured on 48 questions of &lt;i&gt;d.json"));
     assert_null(strstr(page, "<b>m"));
     assert_null(strstr(page, "inf"));
     free(page);

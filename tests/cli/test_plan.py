@@ -8,7 +8,9 @@ import subprocess
 import tempfile
 import unittest
 
+from families import write_family
 from harness import BIN, DEMO, CliTest, snapshot
+from models import read_gguf
 
 DATA = ["--data", "demo/calibration.json"]
 FEW = [*DATA, "--limit", 3, "-t", 1]
@@ -122,8 +124,8 @@ class Measured(Plan):
         folder = tempfile.mkdtemp(prefix="lq-plan-")
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
         os.symlink(DEMO, os.path.join(folder, "demo"))
-        done = subprocess.run([BIN, "plan", "demo/model", "--max-kld", "0.0002", *cls.ASK, *cls.TYPES, "-o", "plan.json",
-                               "--save-stats", "stats.gguf", "--json", "--quiet"], cwd=folder, capture_output=True,
+        done = subprocess.run([BIN, "plan", "demo/model", "--max-kld", "0.0002", *cls.ASK, *cls.TYPES, "--save-stats",
+                               "stats.gguf", "-o", "plan.json", "--json", "--quiet"], cwd=folder, capture_output=True,
                               text=True, check=False)
         cls.first = (done.returncode, done.stderr, sorted(os.listdir(folder)))
         cls.result = json.loads(done.stdout or "null")
@@ -172,6 +174,27 @@ class Measured(Plan):
         self.assertEqual(sorted(os.listdir(self.dir)), ["demo", "stats.gguf"])
 
 
+class EachTensor(Plan):
+    def test_best(self):
+        """Each tensor is measured alone, of experts all in one; another run knows them, and makes the same plan."""
+        for kind in ("grouped", "fused", "experts"):
+            with self.subTest(kind):
+                language, _ = write_family(self.path(kind), kind)
+                command = ["plan", language, "--effort", "best", "--target-bpw", 8, "--types", "q4_0,q5_0,q8_0,f16",
+                           "--data", "demo/exam.jsonl", "--limit", 2, "-t", 1, "--json", "--quiet"]
+                made = []
+                for stats, output in (("--save-stats", "first.json"), ("--stats", "second.json")):
+                    found = self.check([*command, stats, f"{kind}/stats.gguf", "-o", f"{kind}/{output}"], err="").out
+                    made.append(json.loads(found))
+                first, second = (m["search"] for m in made)
+                self.assertEqual(first["groups"], first["tensors"])
+                self.assertEqual((first["known"], second["known"]), (0, first["groups"] + first["checks"]))
+                self.assertGreater(first["measurements"], first["groups"])
+                self.assertLessEqual(made[0]["plan"]["measured"], made[0]["plan"]["first"])
+                self.assertEqual(made[0]["plan"], made[1]["plan"])
+                self.check_same_files(self.path(kind, "first.json"), self.path(kind, "second.json"))
+
+
 class Refused(Plan):
     def refuse(self, args, message, code=2, command=("plan", "demo/model")):
         self.check_refused([*command, *args], message, code=code)
@@ -180,6 +203,10 @@ class Refused(Plan):
         self.refuse(["--target-size", "1M", *FAST, "--quiet", "--types", "q4_k,q8_0"],
                     "demo/model: 1000000 bytes are asked for, and the smallest possible is 4258176; the largest there "
                     "are 'v.patch_embd.weight' (f32, 196608 bytes), 'v.blk.0.ffn_up.weight' (q4_k, 147456 bytes), "
+                    "'v.blk.0.ffn_down.weight' (q4_k, 147456 bytes)")
+        self.refuse(["--target-bpw", 2, *FAST, "--quiet", "--types", "q4_k,q8_0"],
+                    "demo/model: 2 bits per weight are asked for, and the smallest possible is 4.823; the largest "
+                    "there are 'v.patch_embd.weight' (f32, 196608 bytes), 'v.blk.0.ffn_up.weight' (q4_k, 147456 bytes), "
                     "'v.blk.0.ffn_down.weight' (q4_k, 147456 bytes)")
         self.refuse(["--target-size", "20M", *FAST, "--quiet"],
                     "demo/model: 20000000 bytes are asked for, more than the original's 14244032")
@@ -213,14 +240,53 @@ class Refused(Plan):
                     "--types, --only-fast-on and --max-type say what to choose from: give --target-size, --target-bpw, "
                     "--max-kld or --fit; see 'llava-quantize quantize --help'", command=("quantize", "demo/model", "out"))
 
+    def test_limits(self):
+        """Pins and limits that contradict each other, leave nothing, or mean nothing that can be quantised."""
+        pin = ["--type", "language.output=q8_0"]
+        for args, message in (
+                ([*pin, "--max-type", "language.output=q4_k"],
+                 "tensor 'output.weight': --type 'language.output=q8_0' is more than --max-type "
+                 "'language.output=q4_k'"),
+                ([*pin, "--types", "q4_k,q5_k"],
+                 "--type 'language.output=q8_0': q8_0 is not among --types 'q4_k,q5_k'"),
+                (["--type", "output=iq4_nl", "--only-fast-on", "vulkan"],
+                 "--type 'output=iq4_nl': --only-fast-on vulkan: it does not decode iq4_nl fast"),
+                (["--types", "iq4_nl", "--only-fast-on", "vulkan"],
+                 "--only-fast-on vulkan: it decodes none of --types 'iq4_nl' fast"),
+                (["--types", "q8_0", "--max-type", "language.output=q4_k"],
+                 "demo/model: tensor 'output.weight': no type that --types 'q8_0' --max-type 'language.output=q4_k' "
+                 "leaves fits its 256 columns and is smaller than f16: allow one with smaller blocks, such as q8_0, or "
+                 "f16"),
+                (["--types", "q9"], "--types 'q9': 'q9' is no ggml type such as q8_0, q4_k or f16"),
+                (["--types", ","], "--types ',' names no type"),
+                (["--type", "nothing=q4_k"], "--type 'nothing': no tensor has such a name or role"),
+                (["--max-type", "norm=q4_k"],
+                 "--max-type 'norm': tensor 'output_norm.weight' (norm) is never quantised"),
+                (["--max-type", "language.output"],
+                 "--max-type language.output: is not PATTERN=TYPE, such as 'vision.ffn=q5_k'")):
+            with self.subTest(args):
+                self.refuse(["--target-bpw", 5, *args, *FAST, "--quiet"], message)
+
     def test_stale_statistics(self):
         """Statistics of another pair are refused, as quantize does."""
         self.check(["convert", "demo/model", "f16", "--quiet"])
         self.check(["quantize", "f16", "other", "q8_0", "--quiet"])
         self.check(["calibrate", "f16", *FEW, "-o", "stats.gguf", "--quiet"])
-        result = self.check(["plan", "other", "--allow-requantize", "--target-bpw", 4, "--stats", "stats.gguf", "--quiet"],
-                            code=1, out="")
-        self.assertRegex(result.err, r"stats\.gguf: .*gathered from another pair|stats\.gguf: ")
+        pairs = [read_gguf(self.path(file))[0]["llava_quantize.pair_id"]
+                 for file in ("f16/model-F16.gguf", "other/model-Q8_0.gguf")]
+        self.refuse(["--allow-requantize", "--target-bpw", 4, "--stats", "stats.gguf", "--quiet"],
+                    f"stats.gguf: statistics of pair {pairs[0]}, but other is pair {pairs[1]}: calibrate the latter, "
+                    "or quantise the former", command=("plan", "other"), code=1)
+
+    def test_quantised_already(self):
+        self.check(["quantize", "demo/model", "small", "q8_0", "--quiet"])
+        said = "start from the full-precision model, pass --allow-requantize, or keep it with the type 'copy'"
+        self.refuse(["--target-bpw", 4, "--types", "q4_0", "--quiet"],
+                    "small/mmproj-model-Q8_0.gguf: tensor 'v.blk.0.attn_q.weight' is already quantised (q8_0), and q4_0 "
+                    f"is asked for: {said}", command=("plan", "small"), code=1)
+        self.refuse(["--target-bpw", 4, "--data", "demo/exam.jsonl", "--quiet"],
+                    "small: is quantised already, and --data would calibrate on its errors; start from the original, "
+                    "or give --allow-requantize", command=("plan", "small"), code=1)
 
     def test_output_stands(self):
         with open(self.path("plan.json"), "w", encoding="utf-8") as f:

@@ -52,11 +52,6 @@ void cli_bench_line(const struct cli_bench_result *r)
     fflush(stdout);
 }
 
-static json_t *finite_or_null(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 static bool set_speed(json_t *o, const struct lq_bench_speed *s)
 {
     if (s->copy <= 0) return true;
@@ -72,8 +67,8 @@ json_t *cli_bench_type_to_json(const struct cli_bench_result *r)
     bool known = ratio_of(&r->error, &ratio);
     json_t *o = json_pack("{s:s,s:f,s:I,s:o,s:o,s:o}", "type", lq_format_name(r->type), "bpw", bits_per_weight(r->type),
                           "weights", (json_int_t)r->weights, "relative_error",
-                          finite_or_null(relative(r->error.ours, &r->error)), "ggml_relative_error",
-                          finite_or_null(relative(r->error.ggml, &r->error)), "error_ratio",
+                          cli_json_number(relative(r->error.ours, &r->error)), "ggml_relative_error",
+                          cli_json_number(relative(r->error.ggml, &r->error)), "error_ratio",
                           known ? json_real(ratio) : json_null());
     if (o != NULL && set_speed(o, &r->speed)) return o;
     json_decref(o);

@@ -1,6 +1,5 @@
 /* The JSON object described in inspect_print.h. */
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,11 +13,6 @@ enum { MOST_ELEMENTS = 16 };
 static bool set(json_t *object, const char *name, json_t *value)
 {
     return json_object_set_new(object, name, value) == 0;
-}
-
-static json_t *real_to_json(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
 }
 
 static json_t *text_to_json(const char *text, size_t length)
@@ -35,7 +29,7 @@ static json_t *value_to_json(const struct lq_value *v)
     case LQ_VALUE_INTEGER: return json_integer((json_int_t)v->integer);
     case LQ_VALUE_NATURAL:
         return v->natural <= INT64_MAX ? json_integer((json_int_t)v->natural) : json_sprintf("%" PRIu64, v->natural);
-    case LQ_VALUE_REAL: return real_to_json(v->real);
+    case LQ_VALUE_REAL: return cli_json_number(v->real);
     case LQ_VALUE_TRUTH: return json_boolean(v->truth);
     case LQ_VALUE_TEXT: return text_to_json(v->text, v->length);
     }

@@ -1,5 +1,6 @@
 #include "json.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,11 @@ json_t *cli_json_text(const char *text)
 {
     json_t *string = json_string(text);
     return string != NULL ? string : mended_text(text);
+}
+
+json_t *cli_json_number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
 }
 
 bool cli_json_extend(json_t *object, json_t *more)

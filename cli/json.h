@@ -8,6 +8,8 @@
 
 /* A JSON string; bytes that are not UTF-8 become U+FFFD. NULL when memory is short. */
 json_t *cli_json_text(const char *text);
+/* null for what is not finite. */
+json_t *cli_json_number(double x);
 /* Adds the members of `more`, and drops it; false when either is missing. */
 bool cli_json_extend(json_t *object, json_t *more);
 /* `json` where it is complete; else drops it and is NULL. */

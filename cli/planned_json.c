@@ -6,17 +6,12 @@
 #include "planned_print.h"
 #include "summary.h"
 
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 static json_t *outcome_json(const struct lq_plan *plan, const struct lq_strategy_outcome *o)
 {
     return json_pack("{s:s,s:I,s:f,s:o,s:o,s:o,s:o,s:o,s:i,s:i}", "recipe", plan->recipe, "bytes", (json_int_t)o->bytes,
-                     "bpw", o->bpw, "estimate", number(o->estimate), "measured", number(o->measured), "error",
-                     number(o->error), "first", number(o->first), "bound", number(o->bound), "swaps", (int)o->swaps,
-                     "neighbours", (int)o->neighbours);
+                     "bpw", o->bpw, "estimate", cli_json_number(o->estimate), "measured", cli_json_number(o->measured),
+                     "error", cli_json_number(o->error), "first", cli_json_number(o->first), "bound",
+                     cli_json_number(o->bound), "swaps", (int)o->swaps, "neighbours", (int)o->neighbours);
 }
 
 /* Types and divergence of one role. */
@@ -36,7 +31,7 @@ static json_t *role_json(const struct lq_plan *plan, enum lq_half half, int role
     return json_pack("{s:s,s:I,s:o,s:I,s:I,s:I,s:o}", "role", lq_role_name((enum lq_role)role), "tensors",
                      (json_int_t)sum->tensors, "types", types, "weights", (json_int_t)sum->weights, "bytes_before",
                      (json_int_t)sum->before, "bytes_after", (json_int_t)sum->after, "divergence",
-                     number(known ? divergence : NAN));
+                     cli_json_number(known ? divergence : NAN));
 }
 
 static json_t *roles_json(const struct lq_plan *plan)
@@ -66,8 +61,9 @@ static json_t *curve_json(const struct cli_planned *p)
     for (size_t i = 0; i < p->n_curve && ok; i++) {
         const struct lq_curve_point *c = &p->curve[i];
         ok = json_array_append_new(list, json_pack("{s:I,s:f,s:o,s:o,s:o}", "bytes", (json_int_t)c->bytes, "bpw",
-                                                   c->bpw, "estimate", number(c->estimate), "measured",
-                                                   number(c->measured), "error", number(c->error))) == 0;
+                                                   c->bpw, "estimate", cli_json_number(c->estimate), "measured",
+                                                   cli_json_number(c->measured), "error", cli_json_number(c->error))) ==
+             0;
     }
     return cli_json_finished(list, ok);
 }
@@ -80,9 +76,9 @@ static json_t *search_json(const struct cli_job *job, const struct lq_strategy_f
                   "known", (json_int_t)f->known, "smallest", (json_int_t)f->smallest, "original",
                   (json_int_t)f->original, "power", f->power, "checks", (json_int_t)f->checks);
     bool ok = o != NULL;
-    ok = ok && cli_json_extend(o, json_pack("{s:o,s:o,s:o}", "ratio", number(f->checks > 0 ? f->ratio : NAN),
-                                            "ratio_low", number(f->checks > 0 ? f->ratio_low : NAN), "ratio_high",
-                                            number(f->checks > 0 ? f->ratio_high : NAN)));
+    ok = ok && cli_json_extend(o, json_pack("{s:o,s:o,s:o}", "ratio", cli_json_number(f->checks > 0 ? f->ratio : NAN),
+                                            "ratio_low", cli_json_number(f->checks > 0 ? f->ratio_low : NAN),
+                                            "ratio_high", cli_json_number(f->checks > 0 ? f->ratio_high : NAN)));
     ok = ok && cli_json_extend(o, json_pack("{s:I,s:I,s:I,s:I,s:I,s:f}", "questions", (json_int_t)f->questions,
                                             "pictures", (json_int_t)f->pictures, "tokens", (json_int_t)f->tokens,
                                             "answer_tokens", (json_int_t)f->answer_tokens, "measurements",

@@ -65,7 +65,8 @@ struct lq_quantize_file {
  * of H, the second moments of the inputs: how far its products are off, squared, for a token of calibration. */
 struct lq_quantize_outcome {
     enum lq_method method;     /* plain for one that is copied or of a float type */
-    double plain, written;     /* output error of all rows that went through feedback: without it, and as written */
+    double plain, written;     /* output error of all rows that went through feedback: without it, known of an eighth of
+                                  them or more and estimated of the others; and as written */
     uint64_t fed, kept, alone; /* rows that went through feedback; of those, kept as they were without it; and rows of a
                                   `feedback` tensor whose second moments were of no use, encoded by importance */
 };

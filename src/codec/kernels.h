@@ -78,12 +78,14 @@ struct lq_descent {
 };
 enum { LQ_DESCENT = 32 };
 
-/* LQ_ABREAST_KERNELS(K): as LQ_KERNELS, of rows side by side; n is a multiple of 32. */
+/* LQ_ABREAST_KERNELS(K): as LQ_KERNELS, of rows side by side, the same number of each LQ_ABREAST apart unless it
+ * says otherwise; n is a multiple of 32, rows to be put of 16. */
 #define LQ_ABREAST_KERNELS(K) \
-    K(put_abreast, (const float *src, size_t stride, size_t rows, const uint32_t *place, size_t n, \
-                    const float(*from)[LQ_ABREAST], float *dst, size_t apart)) /* weight i of each row, taken from */ \
-    /* from[place[i]] where that is not NULL, to dst + place[i] * apart; rows that are missing are zeros */ \
-    K(put_behind, (const float(*a)[LQ_ABREAST], const float(*b)[LQ_ABREAST], const uint32_t *place, size_t n, \
+    K(put_abreast, \
+      (const float *src, size_t stride, size_t rows, size_t wanted, const uint32_t *place, size_t n, \
+       const float *from, float *dst, size_t apart)) /* weight i of each row, taken from number place[i] */ \
+    /* of `from` where that is not NULL, to dst + place[i] * apart; rows beyond `rows`, up to `wanted`, are zeros */ \
+    K(put_behind, (const float *a, const float *b, size_t rows, const uint32_t *place, size_t n, \
                    float *dst)) /* a + b back into rows of n weights one behind the other */ \
     K(dot_abreast, (const float *x, size_t x_apart, const float *y, size_t y_apart, size_t n, float *out)) \
     K(grid_abreast, (const struct lq_abreast *columns, const uint8_t(*level)[LQ_ABREAST], \

@@ -29,25 +29,27 @@ static inline void turn_in(const float *src, size_t stride, size_t read, const u
         }
 }
 
-static void put_abreast(const float *src, size_t stride, size_t rows, const uint32_t *place, size_t n,
-                        const float (*from)[LQ_ABREAST], float *dst, size_t apart)
+static void put_abreast(const float *src, size_t stride, size_t rows, size_t wanted, const uint32_t *place, size_t n,
+                        const float *from, float *dst, size_t apart)
 {
-    for (size_t r = 0; r < LQ_ABREAST; r += TURNED)
+    for (size_t r = 0; r < wanted; r += TURNED)
         for (size_t i = 0; i < n; i += TURNED) {
             size_t read = r < rows ? rows - r : 0;
             for (size_t k = TURNED; k < 2 * TURNED && k < read; k++) __builtin_prefetch(src + (r + k) * stride + i);
-            turn_in(read > 0 ? src + r * stride + i : src, stride, read, place + i, from == NULL ? NULL : from[0] + r,
+            turn_in(read > 0 ? src + r * stride + i : src, stride, read, place + i, from == NULL ? NULL : from + r,
                     dst + r, apart);
         }
 }
 
-static void put_behind(const float (*a)[LQ_ABREAST], const float (*b)[LQ_ABREAST], const uint32_t *place, size_t n,
-                       float *dst)
+static void put_behind(const float *a, const float *b, size_t rows, const uint32_t *place, size_t n, float *dst)
 {
-    for (size_t r = 0; r < LQ_ABREAST; r += LANES)
+    for (size_t r = 0; r < rows; r += LANES)
         for (size_t i = 0; i < n; i += LANES) {
             vf rows[LANES];
-            for (size_t k = 0; k < LANES; k++) rows[k] = v_load(a[place[i + k]] + r) + v_load(b[place[i + k]] + r);
+            for (size_t k = 0; k < LANES; k++) {
+                size_t at = place[i + k] * LQ_ABREAST + r;
+                rows[k] = v_load(a + at) + v_load(b + at);
+            }
             v_transpose(rows);
             for (size_t k = 0; k < LANES; k++) v_store(dst + (r + k) * n + i, rows[k]);
         }

@@ -5,13 +5,13 @@
 
 #include <string.h>
 
-/* g = H e of the panel, into sums[..][FED]: L times the rows of L' e before and in it. */
+/* g = H e of the panel, into sums, of the rows with feedback: L times the rows of L' e before and in it. */
 static void set_gradient(const struct lq_tile *t)
 {
     for (size_t p = 0; p <= t->at; p++)
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)t->width, ROWS, (int)lq_panel_width(t->factor, p), 1,
                     t->factor->upper[p] + (t->at - p) * LQ_PANEL, (int)lq_panel_height(t->factor, p),
-                    t->lost[p * LQ_PANEL], ROWS, p > 0, t->panel->sums[0][FED], BOTH);
+                    t->lost[p * LQ_PANEL], ROWS, p > 0, t->panel->sums[0], BOTH);
 }
 
 /* L' e once the panel's errors have changed by `change`. */
@@ -58,7 +58,7 @@ static void stretch(struct lq_tile *t, size_t first, int way)
     float with[ROWS], own[ROWS], got[ROWS] = {0};
     set_share(t, first, way);
     multiply(t, first);
-    lq_kernels()->dot_abreast(p->moved[first], ROWS, p->sums[first][FED], BOTH, n, with);
+    lq_kernels()->dot_abreast(p->moved[first], ROWS, p->sums[first], BOTH, n, with);
     lq_kernels()->dot_abreast(p->moved[first], ROWS, p->pushed[first], ROWS, n, own);
     for (size_t r = 0; r < t->rows; r++) {
         uint8_t *block = lq_tile_block(t, first / n, r);
@@ -70,8 +70,7 @@ static void stretch(struct lq_tile *t, size_t first, int way)
         got[r] = 0;
     }
     for (size_t k = 0; k < t->width; k++)
-        for (size_t r = 0; r < ROWS; r++) p->sums[k][FED][r] -= got[r] * p->pushed[k][r];
-    lq_tile_read_scales(t, first / n);
+        for (size_t r = 0; r < ROWS; r++) p->sums[k][r] -= got[r] * p->pushed[k][r];
 }
 
 void lq_tile_close(struct lq_tile *t, bool last)
@@ -81,12 +80,14 @@ void lq_tile_close(struct lq_tile *t, bool last)
         for (size_t first = 0; first < t->width; first += t->grid->weights)
             lq_tile_read_scales(t, first / t->grid->weights);
         set_gradient(t);
-        for (size_t first = 0; first < t->width; first += t->grid->weights)
+        for (size_t first = 0; first < t->width; first += t->grid->weights) {
             for (int way = 0; way < 2; way++)
                 if (t->grid->super[way] >= 0) stretch(t, first, way);
+            lq_tile_read_scales(t, first / t->grid->weights);
+        }
         for (size_t k = t->width; k > 0; k -= LQ_GROUP)
             lq_tile_descend(t, k - LQ_GROUP, square_of(t, k - LQ_GROUP), t->width, false);
-        if (last) lq_tile_write(t);
         pass_on(t, t->panel->change[0]);
+        if (last) lq_tile_finish(t);
     }
 }

@@ -1,10 +1,12 @@
 /* Error feedback: encoding a matrix so that its products, not its weights, change least.
  *
  * Enters: rows of weights W and the second moments H of the matrix's input. Leaves: the same rows encoded as Q, with
- * sum over rows of (w - q)' H (w - q) as small as GPTQ (arXiv 2210.17323) on the type's own grid and a closing round get it.
- * Invariants: a row whose error under H would not become smaller is encoded plainly; on one kind of CPU the same bytes
- * for any number of threads, and however the rows are cut into calls at multiples of LQ_FEEDBACK_ROWS (BLAS adds up a row
- * in an order that depends on where it stands among the others, not on what they hold).
+ * sum over rows of (w - q)' H (w - q) as small as GPTQ (arXiv 2210.17323) on the type's own grid and a closing round
+ * get it.
+ * Invariants: a row that seems to gain little is compared with its plain encoding, and left plain where that loses no
+ * more. On one kind of CPU the same bytes for any number of threads, and however the rows are cut into calls at
+ * multiples of LQ_FEEDBACK_ROWS (BLAS adds up a row in an order that depends on where it stands among the others, not
+ * on what they hold).
  *
  * H = L L' in an order of columns that keeps blocks together; (w - q)' H (w - q) = |L' (w - q)|^2, whose terms are made
  * small from the last column to the first: the errors of the columns done call for a correction of the next block,
@@ -49,8 +51,11 @@ enum lq_status lq_factor_make(struct lq_factor **out, const float *hessian, cons
 void lq_factor_free(struct lq_factor *factor);
 double lq_factor_damping(const struct lq_factor *factor);
 
-/* What the rows lose in their products, sum (w - q)' H (w - q) / tokens: encoded plainly with H's diagonal as importance,
- * and as written. `kept` rows were left plain. */
+/* What the rows lose in their products, sum (w - q)' H (w - q) / tokens: encoded plainly with H's diagonal as
+ * importance, and as written. `kept` rows were left plain. Sixteen rows in LQ_FEEDBACK_ROWS are compared with their
+ * plain encoding in any case. What others would lose plainly is estimated: as much as those, in proportion to their
+ * scales' squares weighed with H's diagonal. Where one loses more than 0.6 times that, it and the fifteen beside it are
+ * compared too, and `plain` has what they do lose. */
 struct lq_feedback_outcome {
     double plain, written;
     uint64_t kept;

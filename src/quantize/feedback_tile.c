@@ -25,7 +25,7 @@ void lq_tile_enter(struct lq_tile *t)
     }
     for (size_t first = 0; first < t->width; first += weights)
         lq_kernels()->put_abreast(t->w + lq_tile_columns(t)[first] / weights * weights, t->factor->columns, t->rows,
-                                  t->place + first, weights, NULL, t->panel->weights[0], ROWS);
+                                  ROWS, t->place + first, weights, NULL, t->panel->weights[0], ROWS);
 }
 
 uint8_t *lq_tile_block(const struct lq_tile *t, size_t block, size_t row)
@@ -66,8 +66,8 @@ void lq_tile_descend(const struct lq_tile *t, size_t k, const float *matrix, siz
                                        .matrix = matrix,
                                        .stride = stride,
                                        .w = p->weights + k,
-                                       .sums = p->sums[k][FED],
-                                       .errors = t->errors[position][FED],
+                                       .sums = p->sums[k],
+                                       .errors = t->errors[position],
                                        .apart = BOTH,
                                        .moved = p->moved,
                                        .level = t->levels + position,
@@ -76,10 +76,11 @@ void lq_tile_descend(const struct lq_tile *t, size_t k, const float *matrix, siz
     lq_kernels()->descend(&descent);
     if (k > 0)
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)k, ROWS, LQ_GROUP, 1, matrix - k * stride,
-                    (int)stride, p->moved[0], ROWS, 1, p->sums[0][FED], BOTH);
+                    (int)stride, p->moved[0], ROWS, 1, p->sums[0], BOTH);
 }
 
-void lq_tile_write(const struct lq_tile *t)
+/* Puts the panel's levels into its blocks. */
+static void write_levels(const struct lq_tile *t)
 {
     size_t weights = t->grid->weights;
     for (size_t block = 0; block * weights < t->width; block++) {
@@ -87,4 +88,33 @@ void lq_tile_write(const struct lq_tile *t)
         for (size_t i = 0; i < weights; i++) level[i] = t->levels[t->at * LQ_PANEL + t->place[block * weights + i]];
         lq_grid_write(t->grid, level, lq_tile_block(t, block, 0), t->block_bytes);
     }
+}
+
+/* |L' e|^2 of the panel's columns, less what damping makes of it. */
+static void add_loss(struct lq_tile *t)
+{
+    const float *lost = t->lost[t->at * LQ_PANEL], *errors = t->errors[t->at * LQ_PANEL];
+    float all[ROWS], own[ROWS];
+    lq_kernels()->dot_abreast(lost, ROWS, lost, ROWS, t->width, all);
+    lq_kernels()->dot_abreast(errors, BOTH, errors, BOTH, t->width, own);
+    for (size_t r = 0; r < ROWS; r++) t->loss[r] += (double)all[r] - t->factor->added * (double)own[r];
+}
+
+static void add_noise(struct lq_tile *t)
+{
+    size_t weights = t->grid->weights, part = t->grid->part;
+    for (size_t first = 0; first < t->width; first += part) {
+        size_t column = lq_tile_columns(t)[first / weights * weights] / weights * weights + first % weights;
+        double cost = 0;
+        for (size_t c = column; c < column + part; c++) cost += (double)t->factor->diagonal[c];
+        const float *scale = t->panel->scale[first / part];
+        for (size_t r = 0; r < ROWS; r++) t->noise[r] += cost * ((double)scale[r] * (double)scale[r]);
+    }
+}
+
+void lq_tile_finish(struct lq_tile *t)
+{
+    write_levels(t);
+    add_loss(t);
+    add_noise(t);
 }

@@ -33,14 +33,14 @@ static struct lq_abreast columns_of(const struct stage *s, size_t n)
 
 static size_t run_put_abreast(const struct lq_kernel_table *t, struct stage *s)
 {
-    t->put_abreast(s->src, COLUMNS + SPARE, s->rows, s->place, s->n, s->again ? (const abreast *)s->a : NULL, s->out,
+    t->put_abreast(s->src, COLUMNS + SPARE, s->rows, LQ_ABREAST, s->place, s->n, s->again ? s->a[0] : NULL, s->out,
                    s->apart);
     return ((s->n - 1) * s->apart + LQ_ABREAST) * sizeof(float);
 }
 
 static size_t run_put_behind(const struct lq_kernel_table *t, struct stage *s)
 {
-    t->put_behind((const abreast *)s->a, (const abreast *)s->b, s->place, s->n, s->out);
+    t->put_behind(s->a[0], s->b[0], LQ_ABREAST, s->place, s->n, s->out);
     return s->n * LQ_ABREAST * sizeof(float);
 }
 

@@ -133,30 +133,103 @@ static double loss_of_rows(enum lq_type type, const struct problem *p, const uin
     return sum / (double)p->tokens;
 }
 
+/* Loss of each row encoded plainly; their sum by token. */
+static double lose_plainly(enum lq_type type, const struct problem *p, double *loss)
+{
+    uint8_t *plain = malloc(bytes_of(type, p, p->rows));
+    float *importance = floats(p->columns), *q = floats(p->columns);
+    double sum = 0;
+    for (size_t i = 0; i < p->columns; i++) importance[i] = (float)second_moment(p, i, i);
+    assert_int_equal(lq_codec_encode(type, p->w, p->rows, p->columns, importance, LQ_EFFORT_NORMAL, plain, NULL),
+                     LQ_OK);
+    for (size_t r = 0; r < p->rows; r++) {
+        lq_codec_decode(type, plain + bytes_of(type, p, r), q, p->columns, NULL);
+        sum += loss[r] = loss_of(p, p->w + r * p->columns, q);
+    }
+    free(plain);
+    free(importance);
+    free(q);
+    return sum / (double)p->tokens;
+}
+
 /* What it says of the losses is so, and feedback helps every type. */
 static void losses_are_what_it_says(void **state)
 {
     (void)state;
     random_state = 1;
     struct problem p;
+    double loss[5];
     problem_init(&p, 512, 512, 5, 800);
     for (int t = 0; t < TYPES; t++) {
         struct lq_feedback_outcome outcome;
         struct lq_factor *factor = factor_of(&p, block_of(types[t]), 0.01, 1);
-        uint8_t *coded = malloc(bytes_of(types[t], &p, p.rows)), *plain = malloc(bytes_of(types[t], &p, p.rows));
-        float *importance = floats(p.columns);
-        for (size_t i = 0; i < p.columns; i++) importance[i] = (float)second_moment(&p, i, i);
+        uint8_t *coded = malloc(bytes_of(types[t], &p, p.rows));
         assert_int_equal(encode(factor, types[t], &p, 0, p.rows, coded, &outcome), LQ_OK);
-        assert_int_equal(lq_codec_encode(types[t], p.w, p.rows, p.columns, importance, LQ_EFFORT_NORMAL, plain, NULL),
-                         LQ_OK);
-        double before = loss_of_rows(types[t], &p, plain), after = loss_of_rows(types[t], &p, coded);
+        double before = lose_plainly(types[t], &p, loss), after = loss_of_rows(types[t], &p, coded);
         if (fabs(outcome.plain - before) > 1e-3 * before) fail_msg("%s: plain", lq_format_name(types[t]));
         if (fabs(outcome.written - after) > 1e-2 * after)
             fail_msg("%s: written %g, said %g", lq_format_name(types[t]), after, outcome.written);
         if (!(after < 0.5 * before)) fail_msg("%s: %g of %g", lq_format_name(types[t]), after, before);
         assert_int_equal(outcome.kept, 0);
-        free(importance);
-        free(plain);
+        free(coded);
+        lq_factor_free(factor);
+    }
+    problem_release(&p);
+}
+
+/* Sixteen rows tell what the others, half of them three times as large, would lose plainly. */
+static void plain_losses_are_expected(void **state)
+{
+    (void)state;
+    enum { N = 256, ROWS = 128 };
+    random_state = 8;
+    struct problem p;
+    double loss[ROWS];
+    problem_init(&p, N, N, ROWS, 600);
+    for (size_t r = 0; r < ROWS; r++)
+        for (size_t i = 0; i < N; i++) p.w[r * N + i] *= r < ROWS / 2 ? 1 : 3;
+    for (int t = 0; t < TYPES; t++) {
+        struct lq_feedback_outcome outcome;
+        struct lq_factor *factor = factor_of(&p, block_of(types[t]), 0.01, 1);
+        uint8_t *coded = malloc(bytes_of(types[t], &p, ROWS));
+        assert_int_equal(encode(factor, types[t], &p, 0, ROWS, coded, &outcome), LQ_OK);
+        double before = lose_plainly(types[t], &p, loss), after = loss_of_rows(types[t], &p, coded);
+        if (fabs(outcome.plain - before) > 0.4 * before)
+            fail_msg("%s: plain %g, said %g", lq_format_name(types[t]), before, outcome.plain);
+        if (fabs(outcome.written - after) > 1e-2 * after) fail_msg("%s: written", lq_format_name(types[t]));
+        assert_int_equal(outcome.kept, 0);
+        free(coded);
+        lq_factor_free(factor);
+    }
+    problem_release(&p);
+}
+
+/* Where columns know nothing of one another, feedback has hardly anything to gain: every row is compared. */
+static void rows_in_doubt_are_compared(void **state)
+{
+    (void)state;
+    enum { N = 256, ROWS = 40, EMPTY = 35 };
+    random_state = 9;
+    struct problem p;
+    double loss[ROWS];
+    problem_init(&p, N, N, ROWS, 300);
+    for (size_t i = 0; i < N; i++)
+        for (size_t j = 0; j < i; j++) p.hessian[i * (i + 1) / 2 + j] = 0;
+    memset(p.w + (size_t)EMPTY * N, 0, N * sizeof *p.w);
+    for (int t = 0; t < TYPES; t++) {
+        struct lq_feedback_outcome outcome;
+        struct lq_factor *factor = factor_of(&p, block_of(types[t]), 0.01, 1);
+        uint8_t *coded = malloc(bytes_of(types[t], &p, ROWS));
+        assert_int_equal(encode(factor, types[t], &p, 0, ROWS, coded, &outcome), LQ_OK);
+        double before = lose_plainly(types[t], &p, loss);
+        if (fabs(outcome.plain - before) > 1e-3 * before)
+            fail_msg("%s: plain %g, said %g", lq_format_name(types[t]), before, outcome.plain);
+        for (size_t r = 0; r < ROWS; r++) {
+            float q[N];
+            lq_codec_decode(types[t], coded + bytes_of(types[t], &p, r), q, N, NULL);
+            if (loss_of(&p, p.w + r * N, q) > 1.001 * loss[r]) fail_msg("%s: row %zu", lq_format_name(types[t]), r);
+        }
+        assert_true(outcome.kept >= 1); /* nothing is lost of nothing */
         free(coded);
         lq_factor_free(factor);
     }
@@ -475,6 +548,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(losses_are_what_it_says),
+        cmocka_unit_test(plain_losses_are_expected),
+        cmocka_unit_test(rows_in_doubt_are_compared),
         cmocka_unit_test(corrections_are_least_squares),
         cmocka_unit_test(levels_are_those_of_gptq),
         cmocka_unit_test(few_columns_come_close_to_the_best),

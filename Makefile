@@ -64,14 +64,15 @@ install:
 	@tools/build.sh $(BUILD) "$(LQ_LLAMA_ROOT)" installed
 	@DESTDIR="$(DESTDIR)" cmake --install $(BUILD) --prefix "$(PREFIX)"
 
-bench: all
-	@tools/packages.sh test
+bench:
+	@tools/packages.sh build test
+	@tools="$(LLAMA_TOOLS)" && tools/build.sh $(BUILD) "$(LQ_LLAMA_ROOT)" bench -DBUILD_TESTING=ON -DLQ_LLAMA_TOOLS="$$tools"
 	@tools="$(LLAMA_TOOLS)" && LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$$tools/bin" \
 		$(PYTHON) -B tests/bench/run.py $(BENCH_FLAGS)
 	@LQ_BIN=$(BUILD)/llava-quantize $(PYTHON) -B tests/bench/codec.py
 	@LQ_BIN=$(BUILD)/llava-quantize $(PYTHON) -B tests/bench/verify.py
-	@cmake --build $(BUILD) --target bench_gather && LQ_BUILD=$(BUILD) $(PYTHON) -B tests/bench/calibrate.py \
-		$(BUILD)/gathering
+	@LQ_BUILD=$(BUILD) $(PYTHON) -B tests/bench/calibrate.py $(BUILD)/gathering
+	@$(BUILD)/tests/bench_feedback
 	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$(LLAMA_TOOLS)/bin" $(PYTHON) -B tests/bench/encoding.py $(BUILD)/quality
 	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$(LLAMA_TOOLS)/bin" $(PYTHON) -B tests/bench/quality.py $(BUILD)/quality
 	@LQ_BIN=$(BUILD)/llava-quantize LQ_LLAMA_BIN="$(LLAMA_TOOLS)/bin" $(PYTHON) -B tests/bench/calibrated.py \

@@ -168,8 +168,8 @@ int main(int argc, char **argv)
             run.outside = run.took - run.in_blas;
             if (run.outside < best.outside) best = run;
         }
-        printf("feedback, %s: %.3f s, in BLAS %.3f s (at least %.3f s), outside of it %.2f times plain; loss %.4g, "
-               "plainly %.4g\n",
+        printf("feedback, %s: %.3f s, in BLAS %.3f s (at least %.3f s), outside of it %.2f times plain (bound 3); "
+               "loss %.4g, plainly %.4g\n",
                lq_effort_name((enum lq_effort)effort), best.took, best.in_blas, products / sgemm, best.outside / plain,
                outcome.written, outcome.plain);
     }

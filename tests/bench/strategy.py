@@ -2,16 +2,17 @@
 
     LQ_BIN=build/llava-quantize LQ_LLAMA_BIN=.../bin python3 strategy.py FOLDER [--limit 20] [--update] [--check]
 
-Plans are made on demo/calibration.json and examined on what no calibration has seen: the exam, and 1000 pictures with up
-to eight questions each that drawn.py draws, because at 5 bits and more the mean over the exam hangs on one question. The
-bounds hold, or do not, over both together; a ratio's interval is a bootstrap's over pictures. Recipes and plans are
+Plans are made on demo/calibration.json and examined on what no calibration has seen: the exam, and 1000 pictures with
+up to eight questions each that drawn.py draws, because at 5 bits and more the mean over the exam hangs on one question.
+The bounds hold, or do not, over both together; a ratio's interval is a bootstrap's over pictures. Recipes and plans are
 quantised with the same statistics and error feedback, llama-quantize with the importance data of llama-imatrix. The
 bits of a uniform recipe are its name. No recipe has 3.5 bits: q3_k for every tensor, 3.44 bits per weight, stands for
 it. (Recipe 3 has 3.8 bits per weight, because it spares what matters most.)
 
-Prints two tables, the pairs (figures of the exam, then those of the drawn pictures) and the plans (time, passes, size against the target, divergence against the limit), and
-the bounds. FOLDER keeps statistics, plans, pairs and results; the same pair is measured once. --update writes the
-figures into tests/regress/results.csv, but for times; --check exits 1 when a bound does not hold.
+Prints two tables and the bounds: the pairs (figures of the exam, then of the drawn pictures), and the plans (time,
+passes, size against the target, divergence against the limit). FOLDER keeps statistics, plans, pairs and results; the
+same pair is measured once. --update writes the figures into tests/regress/results.csv, but for times, and draws
+docs/automatic.svg; --check exits 1 when a bound does not hold.
 """
 import json
 import os
@@ -21,6 +22,7 @@ import time
 from calibrated import (DATA, figures, gather_ours, gather_theirs, interval, make, make_theirs, measured,
                         parser_of_bounds)
 from drawn import bootstrap, draw, measured_on, pictures_of
+from picture import draw as draw_picture
 from quality import Pair, files_of, make_ours, peer, run, table
 from regress import record
 
@@ -136,6 +138,8 @@ def main(options):
         print(f"{name}: {what}: {'HOLDS' if holds else 'DOES NOT HOLD'}")
     if not options.limit and peer():
         record(bench.rows, options.update)
+        if options.update:
+            draw_picture()
     return 1 if options.check and not all(holds for _, _, holds in bench.held) else 0
 
 

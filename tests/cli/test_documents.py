@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 import unittest
 from xml.etree import ElementTree
 
@@ -116,6 +117,14 @@ class Tree(CliTest):
         names = {t.text for t in picture.iter(space + "text") if t.get("class") == "name"}
         self.assertLessEqual(set(rooms()) - {"base"}, names)
         self.assertTrue(picture.find(space + "title").text and picture.find(space + "desc").text)
+
+    def test_curve_is_of_the_recorded_figures(self):
+        sys.path.insert(0, os.path.join(PROJECT, "tests", "bench"))
+        import picture
+        drawn = read("docs", "automatic.svg")
+        self.assertEqual(drawn, picture.picture(picture.table("automatic")), "python3 tests/bench/picture.py draws it")
+        root = ElementTree.fromstring(drawn)
+        self.assertEqual(len(root.findall("{http://www.w3.org/2000/svg}polyline")), len(picture.LINES))
 
     def test_rules_are_listed(self):
         tests = read("tests", "CMakeLists.txt")

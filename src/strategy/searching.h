@@ -28,8 +28,9 @@ struct lq_strategy {
 
 /* A tensor's matrix as the plan will be quantised; errors from a sample of rows. */
 struct lq_matrix_terms lq_strategy_terms(const struct lq_strategy *strategy, const struct lq_tensor *tensor);
-/* Finds out errors and sensitivities, once: before the first fit. */
-enum lq_status lq_strategy_prepare(struct lq_strategy *strategy, struct lq_error *err);
+/* Finds out errors and sensitivities, once: before the first fit. Progress counts `more` measurements that follow, where
+ * anything can be measured. */
+enum lq_status lq_strategy_prepare(struct lq_strategy *strategy, uint64_t more, struct lq_error *err);
 /* LQ_ERR_CANCELLED where the hook says so; else tells it that `what` is in hand. */
 enum lq_status lq_strategy_step(struct lq_strategy *strategy, const char *what, uint64_t steps, struct lq_error *err);
 

@@ -33,12 +33,11 @@ enum lq_status lq_strategy_curve(struct lq_strategy *s, struct lq_curve_point *p
 {
     struct lq_fit_bounds b;
     lq_strategy_forget(s);
-    enum lq_status status = lq_strategy_prepare(s, err);
+    enum lq_status status = lq_strategy_prepare(s, n, err);
     if (status == LQ_OK) status = lq_fit_bounds(&b, s, err);
     if (status != LQ_OK) return status;
     double first = (double)b.smallest_data, last = fmin((double)b.largest_data, (double)b.weights * most_bpw / 8);
     if (last < first) last = first;
-    if (s->trial != NULL) s->meter.total += n;
     for (size_t i = 0; i < n && status == LQ_OK; i++) {
         double share = n > 1 ? (double)i / (double)(n - 1) : 1;
         uint64_t bytes = (uint64_t)(first * pow(last / first, share));

@@ -88,8 +88,9 @@ static enum lq_status open_search(struct lq_strategy *s, struct lq_error *err)
     return status;
 }
 
-enum lq_status lq_strategy_prepare(struct lq_strategy *s, struct lq_error *err)
+enum lq_status lq_strategy_prepare(struct lq_strategy *s, uint64_t more, struct lq_error *err)
 {
+    if (can_measure(&s->options)) s->meter.total += more;
     if (s->surveyed) return LQ_OK;
     enum lq_status status = open_trial(s, err);
     if (status == LQ_OK && s->known == NULL)
@@ -175,10 +176,9 @@ static enum lq_status find_for_size(struct planning *p, struct lq_error *err)
     if (p->goal->bpw > 0)
         p->size = (struct lq_size){.bytes = (uint64_t)(p->goal->bpw * (double)bounds.weights / 8), .data = true};
     status = lq_fit_check(s, &p->size, err);
-    if (status == LQ_OK) status = lq_strategy_prepare(s, err);
+    if (status == LQ_OK) status = lq_strategy_prepare(s, 1 + lq_repair_steps(s), err);
     if (status == LQ_OK) status = lq_fit(&p->pick, s, &p->size, p->name, err);
     if (status != LQ_OK || s->trial == NULL) return status;
-    s->meter.total += 1 + lq_repair_steps(s);
     status = lq_repair_measure(&p->measured, s, &p->pick, &p->size, err);
     if (status != LQ_OK) return status;
     p->outcome.first = p->measured.divergence.mean;
@@ -192,8 +192,7 @@ static enum lq_status find_for_divergence(struct planning *p, struct lq_error *e
         return lq_error_set(err, LQ_ERR_USAGE,
                             "%s: a divergence is reached by measuring, which needs data and another effort than fast",
                             s->options.model->path);
-    s->meter.total += lq_reach_steps();
-    enum lq_status status = lq_strategy_prepare(s, err);
+    enum lq_status status = lq_strategy_prepare(s, lq_reach_steps(), err);
     if (status != LQ_OK) return status;
     status = lq_reach(&p->pick, &p->measured, &p->size, s, p->goal->kld, p->name, err);
     if (status == LQ_OK) p->outcome.first = p->measured.divergence.mean;

@@ -167,6 +167,14 @@ class Measured(Plan):
                          (1, "", "llava-quantize: interrupted; no plan was made"))
         self.assertEqual(snapshot(self.dir), before)
 
+    def test_progress(self):
+        """Measuring is not over when all tensors are measured: what the plan itself takes counts from the start."""
+        said = self.check(["plan", "demo/model", "--target-bpw", "4.5", *self.ASK, *self.TYPES, "-o", "plan.json"]).err
+        shown = [int(share) for share in re.findall(r"(\d+) % .* left  (?:vision|projector|language)", said)]
+        self.assertEqual(shown, sorted(shown))
+        self.assertGreater(len(shown), 3)
+        self.assertLess(shown[-1], 100)
+
     def test_too_good(self):
         result = self.check(["plan", "demo/model", "--max-kld", "0.0000000001", *self.ASK, *self.TYPES, "--stats",
                              "stats.gguf", "--quiet"], code=2, out="")

@@ -60,6 +60,20 @@ void lq_known_free(struct lq_known *known)
     free(known);
 }
 
+static bool find_value(const struct lq_known *known, enum lq_measured_kind kind, const char *name, double *value)
+{
+    const struct lq_measured *m = known == NULL ? NULL : lq_measurements_find(known->measurements, kind, name);
+    if (m != NULL) *value = m->value;
+    return m != NULL;
+}
+
+static enum lq_status keep_value(struct lq_known *known, enum lq_measured_kind kind, const char *name, double value,
+                                 struct lq_error *err)
+{
+    const struct lq_measured m = {.name = name, .value = value};
+    return known == NULL ? LQ_OK : lq_measurements_add(known->measurements, kind, &m, err);
+}
+
 static void name_error(char *dst, size_t size, const struct lq_tensor *tensor, enum lq_type type, uint64_t columns)
 {
     if (columns == tensor->ne[0]) snprintf(dst, size, "%s %s", lq_format_name(type), tensor->name);
@@ -71,20 +85,15 @@ bool lq_known_error(const struct lq_known *known, const struct lq_tensor *tensor
 {
     char name[160];
     name_error(name, sizeof name, tensor, type, columns);
-    const struct lq_measured *m =
-        known == NULL ? NULL : lq_measurements_find(known->measurements, LQ_MEASURED_ERRORS, name);
-    if (m != NULL) *error = m->value;
-    return m != NULL;
+    return find_value(known, LQ_MEASURED_ERRORS, name, error);
 }
 
 enum lq_status lq_known_keep_error(struct lq_known *known, const struct lq_tensor *tensor, enum lq_type type,
                                    uint64_t columns, double error, struct lq_error *err)
 {
     char name[160];
-    if (known == NULL) return LQ_OK;
     name_error(name, sizeof name, tensor, type, columns);
-    return lq_measurements_add(known->measurements, LQ_MEASURED_ERRORS,
-                               &(struct lq_measured){.name = name, .value = error}, err);
+    return keep_value(known, LQ_MEASURED_ERRORS, name, error, err);
 }
 
 static void name_rounding(char *dst, size_t size, const struct lq_tensor *tensor, uint32_t block)
@@ -96,20 +105,15 @@ bool lq_known_rounding(const struct lq_known *known, const struct lq_tensor *ten
 {
     char name[160];
     name_rounding(name, sizeof name, tensor, block);
-    const struct lq_measured *m =
-        known == NULL ? NULL : lq_measurements_find(known->measurements, LQ_MEASURED_DIVERGENCES, name);
-    if (m != NULL) *error = m->value;
-    return m != NULL;
+    return find_value(known, LQ_MEASURED_DIVERGENCES, name, error);
 }
 
 enum lq_status lq_known_keep_rounding(struct lq_known *known, const struct lq_tensor *tensor, uint32_t block,
                                       double error, struct lq_error *err)
 {
     char name[160];
-    if (known == NULL) return LQ_OK;
     name_rounding(name, sizeof name, tensor, block);
-    return lq_measurements_add(known->measurements, LQ_MEASURED_DIVERGENCES,
-                               &(struct lq_measured){.name = name, .value = error}, err);
+    return keep_value(known, LQ_MEASURED_DIVERGENCES, name, error, err);
 }
 
 /* "mean q3_k blk.0.attn_q.weight q3_k blk.0.attn_k.weight ..."; free(). */
@@ -134,11 +138,9 @@ bool lq_known_divergence(const struct lq_known *known, const struct lq_menu *men
     double found[2];
     for (int i = 0; i < 2; i++) {
         char *name = known == NULL ? NULL : name_divergence(what[i], menu, group, types);
-        const struct lq_measured *m =
-            name == NULL ? NULL : lq_measurements_find(known->measurements, LQ_MEASURED_DIVERGENCES, name);
+        bool is_known = name != NULL && find_value(known, LQ_MEASURED_DIVERGENCES, name, &found[i]);
         free(name);
-        if (m == NULL) return false;
-        found[i] = m->value;
+        if (!is_known) return false;
     }
     *divergence = found[0];
     *typical = found[1];
@@ -154,8 +156,7 @@ enum lq_status lq_known_keep_divergence(struct lq_known *known, const struct lq_
     for (int i = 0; known != NULL && i < 2 && status == LQ_OK; i++) {
         char *name = name_divergence(what[i], menu, group, types);
         if (name == NULL) return lq_error_set(err, LQ_ERR_MEMORY, "no memory for a group of %zu tensors", group->n);
-        status = lq_measurements_add(known->measurements, LQ_MEASURED_DIVERGENCES,
-                                     &(struct lq_measured){.name = name, .value = found[i]}, err);
+        status = keep_value(known, LQ_MEASURED_DIVERGENCES, name, found[i], err);
         free(name);
     }
     return status;

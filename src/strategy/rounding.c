@@ -1,6 +1,5 @@
 #include "strategy/rounding.h"
 
-#include "codec/encode.h"
 #include "strategy/crew.h"
 #include "strategy/sample.h"
 
@@ -210,17 +209,14 @@ static enum lq_status weigh(double *out, const double *squares, const struct lq_
                             struct lq_error *err)
 {
     uint64_t n = t->rows < ROWS ? t->rows : ROWS;
-    void *raw = malloc(lq_format_row_bytes(t->type, t->ne[0]));
     float *row = calloc(t->ne[0], sizeof *row);
     enum lq_status status = LQ_OK;
     double sum = 0;
-    if (raw == NULL || row == NULL) status = lq_error_set(err, LQ_ERR_MEMORY, "no memory for a row of '%s'", t->name);
+    if (row == NULL) status = lq_error_set(err, LQ_ERR_MEMORY, "no memory for a row of '%s'", t->name);
     for (uint64_t i = 0; i < n && status == LQ_OK; i++) {
-        status = lq_model_read(model, t, i * t->rows / n, 1, raw, err);
-        if (status == LQ_OK) status = lq_codec_decode(t->type, raw, row, t->ne[0], err);
+        status = lq_model_weights(model, t, i * t->rows / n, 1, row, err);
         if (status == LQ_OK) add_row(row, squares, t->ne[0], &sum);
     }
-    free(raw);
     free(row);
     *out = n > 0 ? sum * (double)t->ne[1] / (double)n : 0;
     return status;

@@ -91,6 +91,16 @@ static inline void demo_pair_make(struct demo_pair *pair, const char *recipe, co
     demo_pair_model_remove(model);
 }
 
+/* Of either half; fails the test where there is none. */
+static inline const struct lq_tensor *demo_pair_tensor(const struct lq_model *model, const char *name)
+{
+    for (int half = 0; half < LQ_HALVES; half++)
+        for (size_t i = 0; i < model->half[half]->n_tensors; i++)
+            if (strcmp(model->half[half]->tensors[i].name, name) == 0) return &model->half[half]->tensors[i];
+    fail_msg("no tensor '%s'", name);
+    return NULL;
+}
+
 static inline void demo_pair_remove(struct demo_pair *pair)
 {
     for (int half = 0; half < LQ_HALVES; half++) {

@@ -46,19 +46,10 @@ static int tear_down(void **state)
     return 0;
 }
 
-static const struct lq_tensor *find(const char *name)
-{
-    for (int half = 0; half < LQ_HALVES; half++)
-        for (size_t i = 0; i < model->half[half]->n_tensors; i++)
-            if (strcmp(model->half[half]->tensors[i].name, name) == 0) return &model->half[half]->tensors[i];
-    fail_msg("no tensor '%s'", name);
-    return NULL;
-}
-
 static double error_of(const struct lq_rounding *from, const char *name, int place)
 {
     double error;
-    expect(lq_rounding_error(&error, from, model, find(name), place, &err));
+    expect(lq_rounding_error(&error, from, model, demo_pair_tensor(model, name), place, &err));
     return error;
 }
 

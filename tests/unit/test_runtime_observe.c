@@ -151,18 +151,9 @@ static void assert_same_logits(const float *a, const float *b)
     assert_memory_equal(a, b, dialogue.n_text * VOCABULARY * sizeof *a);
 }
 
-static const struct lq_tensor *tensor_of(const char *name)
-{
-    for (int half = 0; half < LQ_HALVES; half++)
-        for (size_t i = 0; i < model->half[half]->n_tensors; i++)
-            if (strcmp(model->half[half]->tensors[i].name, name) == 0) return &model->half[half]->tensors[i];
-    fail_msg("no tensor '%s'", name);
-    return NULL;
-}
-
 static float *weights_of(const char *name)
 {
-    const struct lq_tensor *t = tensor_of(name);
+    const struct lq_tensor *t = demo_pair_tensor(model, name);
     float *weights = malloc(t->rows * t->ne[0] * sizeof *weights);
     assert_non_null(weights);
     expect(lq_model_weights(model, t, 0, t->rows, weights, &err));
@@ -273,7 +264,7 @@ static void check_product(const char *name)
         open_runtime(&(struct lq_observer){.data = &record, .wants = wants, .sees = sees, .changes = changes});
     free(run(rt, true));
     lq_runtime_free(rt);
-    const struct lq_tensor *t = tensor_of(name);
+    const struct lq_tensor *t = demo_pair_tensor(model, name);
     float *weights = weights_of(name);
     size_t n = record.n_inputs / t->ne[0];
     assert_true(n >= PATCHES);
@@ -347,7 +338,7 @@ static void test_last_block_drops_tokens(void **state)
 static void check_replace(const char *name, uint64_t first, uint64_t n)
 {
     struct lq_runtime *rt = open_runtime(NULL);
-    const struct lq_tensor *t = tensor_of(name);
+    const struct lq_tensor *t = demo_pair_tensor(model, name);
     float *weights = weights_of(name), *zero = calloc(n * t->ne[0], sizeof *zero);
     assert_non_null(zero);
     refuse(lq_runtime_replace(rt, name, first, n, zero, &err), LQ_ERR_USAGE, "no product with such a matrix");

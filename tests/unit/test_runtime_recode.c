@@ -317,11 +317,7 @@ static const struct recoding *recoding_of(const char *name)
 /* A tensor's own weights in f32, all times `factor`. */
 static float *weights_times(const char *name, float factor)
 {
-    const struct lq_tensor *t = NULL;
-    for (int half = 0; half < LQ_HALVES; half++)
-        for (size_t i = 0; i < demo.model->half[half]->n_tensors; i++)
-            if (strcmp(demo.model->half[half]->tensors[i].name, name) == 0) t = &demo.model->half[half]->tensors[i];
-    assert_non_null(t);
+    const struct lq_tensor *t = demo_pair_tensor(demo.model, name);
     float *weights = malloc(t->rows * t->ne[0] * sizeof *weights);
     assert_non_null(weights);
     expect(lq_model_weights(demo.model, t, 0, t->rows, weights, &err));

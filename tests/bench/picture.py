@@ -19,8 +19,8 @@ LINES = (("llama-quantize with its imatrix", lambda name: name.startswith("llama
 HEAD = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13">
 <title>Divergence of the answers by size</title>
 <desc>Mean divergence of the answers from the original's, for automatic plans, recipes and llama-quantize's types.</desc>
-<style>text, .axis {{ fill: #444; stroke: none }} .grid {{ stroke: #999; stroke-opacity: 0.35 }}
-@media (prefers-color-scheme: dark) {{ text, .axis {{ fill: #ccc }} }}</style>
+<style>text {{ fill: #444; stroke: none }} .grid {{ stroke: #999; stroke-opacity: 0.35 }}
+@media (prefers-color-scheme: dark) {{ text {{ fill: #ccc }} }}</style>
 """
 
 
